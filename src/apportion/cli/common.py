@@ -1,0 +1,49 @@
+"""What the commands share: where the store is, how errors and tables are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).")]
+StoreDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="DIR", help="Where stages are kept; default: beside the study file."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+PriceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price", metavar="KIND=MONEY", help="sft=2.50 or preference=0.40..0.90; repeatable."
+    ),
+]
+HaveOption = Annotated[
+    list[str] | None,
+    typer.Option("--have", metavar="KIND=COUNT", help="Data already owned: sft=300; repeatable."),
+]
+
+
+def store_path(study_file: Path, store: Path | None) -> Path:
+    """The store's folder: what the user said, else `<study>.store` beside the study file."""
+    return store if store is not None else study_file.with_suffix(".store")
+
+
+def console(*, err: bool = False) -> Console:
+    """A rich console; on standard error where standard output carries data."""
+    from rich.console import Console
+
+    return Console(stderr=err, soft_wrap=False, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output. NaN is an error: missing is never a number."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

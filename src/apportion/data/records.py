@@ -1,0 +1,55 @@
+"""The kinds of example, and the digest that names their content.
+
+Everything is text: a prompt is what the user says (before any chat template), a response what the
+model should answer. Templates, end-of-text and tokens belong to `apportion.models`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """One (prompt, response) example for SFT."""
+
+    prompt: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preference unit of DPO: two responses to a prompt, the first preferred."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One test item: `reference` is what its task's metric compares a response with."""
+
+    item_id: str
+    prompt: str
+    reference: str
+
+
+Example = Demonstration | Pair | Item
+
+
+def canonical(example: Example) -> bytes:
+    """The bytes that stand for an example's content (JSON, sorted keys, UTF-8)."""
+    content = {field.name: getattr(example, field.name) for field in fields(example)}
+    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+
+
+def ordered_digest(examples: Iterable[Example]) -> str:
+    """SHA-256 (hex) of examples in their order: any change of text, number or order changes it."""
+    total = hashlib.sha256()
+    for example in examples:
+        total.update(hashlib.sha256(canonical(example)).digest())
+    return total.hexdigest()
