@@ -1,0 +1,1 @@
+"""Every frozen configuration type, and the study file as it is read and written."""

@@ -5,27 +5,66 @@ Learning rates are peak rates; batches are counted in examples (demonstrations o
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from apportion.config.base import Frozen
+from apportion.config.presets import RECIPES, merged
+from apportion.config.values import (
+    Mistake,
+    Names,
+    Number,
+    Positive,
+    Text,
+    Whole,
+    plain_name,
+    refuse,
+    show,
+    wrong,
+)
 
 
 class StageRecipe(Frozen):
     """What SFT and preference tuning have in common."""
 
-    learning_rate: float = Field(gt=0, le=1, description="Peak learning rate.")
-    epochs: int = Field(default=2, ge=1, le=100)
-    batch_size: int = Field(default=16, ge=1, description="Effective batch, in examples.")
-    micro_batch_size: int | None = Field(
-        default=None, ge=1, description="Examples per forward pass; empty: the whole batch."
-    )
-    weight_decay: float = Field(default=0.01, ge=0)
+    learning_rate: Annotated[Number, Field(gt=0, le=1, description="Peak learning rate.")]
+    epochs: Annotated[Whole, Field(ge=1, le=100)] = 2
+    batch_size: Annotated[Positive, Field(description="Effective batch, in examples.")] = 16
+    micro_batch_size: Annotated[
+        Positive | None,
+        Field(description="Examples per forward pass; empty: the whole batch."),
+    ] = None
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    warmup_ratio: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    max_grad_norm: Annotated[Number, Field(gt=0)] = 1.0
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> StageRecipe:
+        micro = self.micro_batch_size
+        if micro is not None and self.batch_size % micro:
+            largest = min(micro, self.batch_size)
+            fits = next(m for m in range(largest, 0, -1) if self.batch_size % m == 0)
+            refuse(
+                [
+                    Mistake(
+                        ("micro_batch_size",),
+                        f"micro-batches of {micro} do not make up a batch of {self.batch_size}.",
+                        f"write a divisor of {self.batch_size} such as {fits}.",
+                        micro,
+                    )
+                ]
+            )
+        return self
 
 
 class SftRecipe(StageRecipe):
@@ -41,28 +80,69 @@ class SftRecipe(StageRecipe):
 class PreferenceRecipe(StageRecipe):
     """Preference tuning against the model that stage two starts from."""
 
-    beta: float = Field(default=0.1, gt=0, description="Strength of the pull to the reference.")
+    beta: Annotated[Number, Field(gt=0, description="Strength of the pull to the reference.")] = 0.1
+
+
+_MODULES: TypeAdapter[tuple[str, ...]] = TypeAdapter(Names)
+
+
+def _modules(value: Any) -> str | tuple[str, ...]:
+    return value if value == "all-linear" else _MODULES.validate_python(value)
 
 
 class LoraRecipe(Frozen):
     """A low-rank adapter in PEFT's terms."""
 
-    r: int = Field(default=32, ge=1)
-    alpha: float = Field(default=32, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    r: Annotated[Whole, Field(ge=1, le=65536)] = 32
+    alpha: Annotated[Number, Field(gt=0)] = 32.0
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    target_modules: Annotated[str | tuple[str, ...], BeforeValidator(_modules)] = "all-linear"
 
 
 class Recipe(Frozen):
-    """A whole recipe: what a cell's two training stages do."""
+    """A whole recipe: what a cell's two training stages do. A preset's name stands for its values;
+    a mapping with `preset` lays its other values over that preset's.
+    """
 
-    name: str = "custom"
+    name: Annotated[Text, AfterValidator(plain_name)] = "custom"
     sft: SftRecipe
     preference: PreferenceRecipe
     lora: LoraRecipe | None = Field(default=None, description="Empty: all weights are trained.")
-    max_length: int = Field(default=1024, ge=8, description="Tokens of prompt and response.")
+    max_length: Annotated[
+        Whole, Field(ge=8, le=10_000_000, description="Tokens of prompt and response.")
+    ] = 1024
     dtype: Literal["float32", "bfloat16"] = "float32"
     stage_two: Literal["chain", "merge_16bit"] = Field(
         default="chain",
-        description="With LoRA: keep the SFT adapter frozen under a new one, or merge it in 16 bits.",
+        description="With LoRA: keep the SFT adapter frozen under a new one, or merge it "
+        "in 16 bits.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"preset": value}
+        if not isinstance(value, Mapping) or "preset" not in value:
+            return value
+        preset = value["preset"]
+        if not isinstance(preset, str) or preset not in RECIPES:
+            raise wrong(
+                f"there is no recipe called {show(preset)}.",
+                f"write one of: {', '.join(RECIPES)}.",
+            )
+        return merged(preset, {key: v for key, v in value.items() if key != "preset"})
+
+    @model_validator(mode="after")
+    def _something_to_merge(self) -> Recipe:
+        if self.lora is None and self.stage_two == "merge_16bit":
+            refuse(
+                [
+                    Mistake(
+                        ("stage_two",),
+                        "merge_16bit has nothing to merge: this recipe has no LoRA adapter.",
+                        "write stage_two: chain, or give the recipe a lora.",
+                    )
+                ]
+            )
+        return self

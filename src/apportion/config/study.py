@@ -2,66 +2,90 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from apportion.config.agreement import Parts, disagreements
 from apportion.config.base import Frozen
+from apportion.config.budget import Budget, Lattice, PriceRange, Prices, Seeds, Shares
 from apportion.config.evaluation import Evaluation
 from apportion.config.recipe import Recipe
+from apportion.config.values import ModelNames, Names, Whole, as_list, refuse, unique
+from apportion.errors import ManyErrors
+
+__all__ = ["Budget", "Lattice", "Method", "PriceRange", "Prices", "Seeds", "Study"]
 
 Method = Literal["dpo"]
 
-
-class PriceRange(Frozen):
-    """A price not known exactly: money per unit, `low` to `high`."""
-
-    low: float = Field(gt=0)
-    high: float = Field(gt=0)
-
-
-class Prices(Frozen):
-    """Money per demonstration and per preference unit."""
-
-    sft: float | PriceRange = 1.0
-    preference: float | PriceRange = 1.0
-
-
-class Budget(Frozen):
-    """The totals to spend; `unit` says in what."""
-
-    unit: Literal["examples", "usd"] = "examples"
-    levels: tuple[float, ...]
-
-
-class Lattice(Frozen):
-    """Levels of demonstrations × levels of preference units."""
-
-    n_sft: tuple[int, ...]
-    n_pref: tuple[int, ...]
-
-
-class Seeds(Frozen):
-    """Where replicates get their seeds; a number holds that source of noise fixed."""
-
-    data: Literal["vary"] | int = "vary"
-    train: Literal["vary"] | int = "vary"
-    sample: Literal["vary"] | int = "vary"
+_METHODS_SCHEMA = {
+    "anyOf": [
+        {"enum": ["dpo"]},
+        {"type": "array", "items": {"enum": ["dpo"]}, "minItems": 1, "uniqueItems": True},
+    ]
+}
+Methods = Annotated[
+    tuple[Method, ...],
+    Field(min_length=1),
+    AfterValidator(unique),
+    BeforeValidator(as_list),
+    WithJsonSchema(_METHODS_SCHEMA),
+]
 
 
 class Study(Frozen):
-    """Models × tasks × methods × (budgets × shares, or a lattice) × replicates."""
+    """Models × tasks × methods × (budgets × shares, or a lattice) × replicates.
 
-    models: tuple[str, ...]
-    tasks: tuple[str, ...]
-    methods: tuple[Method, ...] = ("dpo",)
+    Built from values it raises pydantic's ValidationError; `load`ed from a file, ManyErrors.
+    """
+
+    models: ModelNames
+    tasks: Names
+    methods: Methods = ("dpo",)
     budget: Budget | None = None
-    shares: tuple[float, ...] | None = None
+    shares: Shares | None = None
     lattice: Lattice | None = None
-    replicates: int = Field(default=2, ge=1)
+    replicates: Annotated[Whole, Field(ge=1, le=10_000)] = 2
     seeds: Seeds = Seeds()
     prices: Prices = Prices()
     recipe: Recipe
     trainer: Literal["auto", "native"] = "auto"
     search: Literal["grid"] = "grid"
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Study:
+        refuse(disagreements(self._parts()))
+        return self
+
+    def _parts(self) -> Parts:
+        given = {key for key in self.model_fields_set if getattr(self, key) is not None}
+        return Parts(
+            given=frozenset(given),
+            budget=self.budget,
+            shares=self.shares,
+            lattice=self.lattice,
+            prices=self.prices,
+            seeds=self.seeds,
+            replicates=self.replicates,
+            evaluation=self.evaluation,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Study:
+        """The study in the YAML file at `path`; ManyErrors with every mistake in it."""
+        from apportion.config.load import load_study
+
+        return load_study(path)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Study:
+        """The study that plain values stand for; ManyErrors with every mistake in them."""
+        from apportion.config.load import study_of
+
+        study, errors = study_of(values)
+        if study is None:
+            raise ManyErrors(error for _, error in errors)
+        return study

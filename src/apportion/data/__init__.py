@@ -1,0 +1,1 @@
+"""Examples: records, sides, subsets and their digests."""

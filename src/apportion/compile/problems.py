@@ -1,0 +1,135 @@
+"""What is wrong with a study that only its tasks, models and pools can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from apportion import prices
+from apportion.compile.identity import identify
+from apportion.config.load import StudyFile, read_study
+from apportion.config.study import Study
+from apportion.errors import StudyError, UserError
+from apportion.tasks import registry
+from apportion.tasks.base import Task
+
+#: A larger plan is a slip of the finger.
+MAX_CELLS = 200_000
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A study file with every mistake in it; `study` is None where it could not be read at all."""
+
+    study: Study | None
+    errors: tuple[UserError, ...]
+
+
+def check_file(path: str | Path) -> Checked:
+    """Every mistake in a study file at once: its own, and those of the tasks and models it names.
+
+    Raises nothing for the user's mistakes; each has file, row (where known), field and mend.
+    """
+    read = read_study(path)
+    study = read.study
+    others = _named_in_a_faulty_file(read) if study is None else problems(study)
+    for error in others:
+        error.file = read.path
+        error.row = read.row_of(error.field)
+    errors = sorted([*read.errors, *others], key=lambda error: error.row or 0)
+    return Checked(read.study, tuple(errors))
+
+
+def problems(study: Study) -> list[UserError]:
+    """Unknown tasks, models that cannot be used, pools that are too small, too many cells."""
+    found: list[UserError] = []
+    tasks: list[Task] = []
+    for place, name in enumerate(study.tasks):
+        error = _try(registry.get_task, name, f"tasks[{place}]")
+        if error is None:
+            tasks.append(registry.get_task(name))
+        else:
+            found.append(error)
+    for place, name in enumerate(study.models):
+        error = _try(identify, name, f"models[{place}]")
+        found += [] if error is None else [error]
+    cells = _upper_bound(study)
+    if cells > MAX_CELLS:
+        mend = "write fewer levels, shares or replicates."
+        found.append(
+            StudyError(
+                f"the study has up to {cells} cells, and at most {MAX_CELLS} can be planned.",
+                field="lattice" if study.lattice else "budget",
+                mend=mend,
+            )
+        )
+        return found
+    for task in tasks:
+        found += _too_small(task, study)
+    return found
+
+
+def _try(use: Callable[[str], object], name: str, field: str) -> UserError | None:
+    try:
+        use(name)
+    except UserError as error:
+        error.field = field
+        return error
+    return None
+
+
+def _named_in_a_faulty_file(read: StudyFile) -> list[UserError]:
+    """Unknown tasks and models, where the file says nothing worse of the same place."""
+    faulty = {error.field for error in read.errors}
+    found = []
+    for key, use in (("tasks", registry.get_task), ("models", identify)):
+        for name, field in read.names(key):
+            error = None if field in faulty else _try(use, name, field)
+            found += [] if error is None else [error]
+    return found
+
+
+def _upper_bound(study: Study) -> int:
+    """How many cells there may be, without listing them."""
+    if study.lattice is not None:
+        points = len(study.lattice.n_sft) * len(study.lattice.n_pref)
+    else:
+        levels = study.budget.levels if study.budget else ()
+        points = len(levels) * len(study.shares or ())
+    asked = len(study.models) * len(study.tasks) * len(study.methods) * study.replicates
+    return (points + 1) * asked
+
+
+def _too_small(task: Task, study: Study) -> Iterator[StudyError]:
+    """Cells that the task's pools cannot fill, and test items that there are not."""
+    sides: tuple[tuple[Literal["sft", "preference"], str], ...] = (
+        ("sft", "demonstrations"),
+        ("preference", f"preference units ({task.pref_unit}s)"),
+    )
+    points = list(prices.points(study))
+    for axis, (side, what) in enumerate(sides):
+        capacity = task.pool.capacity(side)
+        unfilled = [p for p in points if capacity is not None and p[axis] > capacity]
+        if unfilled:
+            shown = ", ".join(str(point) for point in unfilled[:5])
+            more = f" and {len(unfilled) - 5} more" if len(unfilled) > 5 else ""
+            yield StudyError(
+                f"task {task.name} has {capacity} {what}: too few for {len(unfilled)} of the "
+                f"study's {len(points)} cells, (n_sft, n_pref) = {shown}{more}.",
+                field=_axis_field(study, axis),
+                mend=f"ask for at most {capacity}, or add data to the pool.",
+            )
+    capacity = task.pool.capacity("test")
+    if capacity is not None and study.evaluation.n_items > capacity:
+        yield StudyError(
+            f"task {task.name} has {capacity} test items, and {study.evaluation.n_items} "
+            "are wanted.",
+            field="evaluation.n_items",
+            mend=f"write n_items: {capacity}.",
+        )
+
+
+def _axis_field(study: Study, axis: int) -> str:
+    return "budget.levels" if study.lattice is None else ("lattice.n_sft", "lattice.n_pref")[axis]
