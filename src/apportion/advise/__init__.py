@@ -1,0 +1,1 @@
+"""Asking the surface: shares, regret, what to buy, and what published evidence says first."""

@@ -1,0 +1,1 @@
+"""Showing what was found: figures and one self-contained page."""

@@ -1,0 +1,100 @@
+"""What advice is: one frozen value, and its JSON form (never NaN or infinity)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from apportion.advise.regret import Difference
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ShareRow:
+    """One share of the line. Scores and regrets in score units; intervals hold 90 %."""
+
+    share: float
+    n_sft: int
+    n_pref: int
+    expected_score: float
+    score_interval: Interval
+    p_best: float
+    expected_regret: float
+    q90_regret: float
+    p_safe: float  # P(regret <= ε)
+    difference: Difference  # the recommended share minus this one
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A simple rule at this budget; `difference` is the recommended share minus the rule's."""
+
+    name: str
+    share: float | None
+    interpolated: bool = False
+    expected_score: float | None = None
+    score_interval: Interval | None = None
+    expected_regret: float | None = None
+    difference: Difference | None = None
+    verdict: Literal[
+        "the recommended share is better", "cannot be told apart", "the same share"
+    ] | (None) = None
+    reason: str | None = None  # why the rule has no number here
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The split of one budget, and how sure it is."""
+
+    model: str
+    task: str
+    method: str
+    budget: float
+    share: float
+    n_sft: int
+    n_pref: int
+    expected_score: float
+    score_interval: Interval
+    safe_shares: tuple[float, ...]
+    best_share_region: tuple[float, ...]
+    expected_regret: float
+    q90_regret: float
+    baselines: tuple[Baseline, ...]
+    shares: tuple[ShareRow, ...]
+    next_purchase: None
+    extrapolated: bool
+    origin: Literal["measured", "interpolated", "extrapolated"]
+    confident: bool
+    reasons: tuple[str, ...]
+    replicates: int  # fewest replicates of any trained cell
+    n_items: int | None  # fewest test items of any cell
+    sandbox: bool
+    epsilon: float
+    delta: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Only dicts, lists, strings, finite numbers, booleans and None."""
+        plain = _plain(dataclasses.asdict(self), "advice")
+        assert isinstance(plain, dict)  # noqa: S101  (asdict gives a dict)
+        return plain
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Tuples to lists; raises ValueError, naming the place, for a number that is not finite."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, f"{where}[{k}]") for k, v in enumerate(value)]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is {value}: what is missing must be None")
+        return value
+    return value
+
+
+def plain(value: Any) -> Any:
+    """The JSON form of a frozen dataclass of this room."""
+    return _plain(dataclasses.asdict(value), type(value).__name__)

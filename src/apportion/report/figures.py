@@ -1,0 +1,309 @@
+"""The two figures of a (model, task, method): score against budget, and score against share.
+
+Scores are drawn in points (0 to 100); bars and bands hold 90 %. The same results give the same
+bytes: no dates or program names are written into the files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apportion.advise.types import Advice
+from apportion.report.group import Group
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 150
+SANDBOX = "generated sandbox: says nothing about real models"
+_INK, _QUIET, _WARN, _SAFE, _PICK = "#1d2433", "#6b7280", "#b45309", "#86c5a4", "#c2255c"
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": _INK,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": "#9aa3b2",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e9ef",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class _Point:
+    x: float
+    score: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class _Series:
+    label: str
+    shade: float  # 0 to 1, the place on the colour map
+    points: tuple[_Point, ...]
+
+
+def _value(group: Group, scoring: str | None, n_sft: int, n_pref: int) -> float | None:
+    cell = group.cell(n_sft, n_pref)
+    if scoring is None:
+        return None if cell is None else cell.mean
+    return group.mean_of(scoring, n_sft, n_pref)
+
+
+def _point(group: Group, scoring: str | None, x: float, counts: tuple[int, int]) -> _Point | None:
+    """A cell at x; only the primary score (`scoring` None) has an interval."""
+    cell, value = group.cell(*counts), _value(group, scoring, *counts)
+    if cell is None or value is None:
+        return None
+    return _Point(x, value, cell.interval if scoring is None else None)
+
+
+def _shade(rank: int, values: Sequence[float]) -> float:
+    """Even steps by rank, so that 1 % and 0 % are told apart."""
+    return 1 - rank / max(len(values) - 1, 1)
+
+
+def _by_share(group: Group, scoring: str | None) -> list[_Series]:
+    """One series per share of a study of budget lines, the highest share first."""
+    shares = sorted({s for c in group.estimate.cells for _, s in c.lines}, reverse=True)
+    found = []
+    for rank, share in enumerate(shares):
+        points = [
+            _point(group, scoring, level, (cell.n_sft, cell.n_pref))
+            for cell in group.estimate.cells
+            for level, at in cell.lines
+            if at == share and level > 0
+        ]
+        kept = sorted((p for p in points if p is not None), key=lambda p: p.x)
+        found.append(_Series(f"{100 * share:.4g} %", _shade(rank, shares), tuple(kept)))
+    return [series for series in found if series.points]
+
+
+def _by_level(group: Group, scoring: str | None) -> list[_Series]:
+    """One series per level of demonstrations of a lattice, against preference units."""
+    levels = sorted({c.n_sft for c in group.estimate.cells}, reverse=True)
+    found = []
+    for rank, level in enumerate(levels):
+        points = [
+            _point(group, scoring, cell.n_pref, (cell.n_sft, cell.n_pref))
+            for cell in group.estimate.cells
+            if cell.n_sft == level and (cell.n_sft, cell.n_pref) != (0, 0)
+        ]
+        kept = sorted((p for p in points if p is not None), key=lambda p: p.x)
+        found.append(_Series(f"{level:,}", _shade(rank, levels), tuple(kept)))
+    return [series for series in found if series.points]
+
+
+def _colour(shade: float) -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.9 * (1 - shade))  # the palest end does not show on white
+
+
+def _dodge(positions: Sequence[float], count: int) -> float:
+    """Half-open step between series, as a part of the smallest gap between x positions."""
+    ordered = sorted(set(positions))
+    gap = min((b - a for a, b in pairwise(ordered)), default=1.0)
+    return min(0.4 * gap / max(count, 1), 0.05)
+
+
+def _warp(x: float, lattice: bool) -> float:
+    return math.log1p(x) if lattice else math.log(x)
+
+
+def _draw_base(ax: Any, group: Group, scoring: str | None) -> None:
+    value, cell = _value(group, scoring, 0, 0), group.cell(0, 0)
+    if value is None or cell is None:
+        return
+    ax.axhline(100 * value, color=_QUIET, linestyle="--", linewidth=1.2, label="base model")
+    if scoring is None:
+        low, high = cell.interval
+        ax.axhspan(100 * low, 100 * high, color=_QUIET, alpha=0.08, linewidth=0)
+
+
+def _draw_series(ax: Any, series: Sequence[_Series], lattice: bool) -> None:
+    """Lines on a warped x axis, dodged so that intervals do not hide each other."""
+    positions = [_warp(p.x, lattice) for one in series for p in one.points]
+    step = _dodge(positions, len(series))
+    for k, one in enumerate(series):
+        shift = step * ((len(series) - 1) / 2 - k)
+        x = [_warp(p.x, lattice) + shift for p in one.points]
+        y = [100 * p.score for p in one.points]
+        colour = _colour(one.shade)
+        for at, p in zip(x, one.points, strict=True):
+            if p.interval is not None:
+                ends = [100 * end for end in p.interval]
+                ax.plot([at, at], ends, color=colour, linewidth=1.6, alpha=0.75)
+        ax.plot(x, y, color=colour, marker="o", markersize=4.5, linewidth=1.7, label=one.label)
+
+
+def _ticks(ax: Any, series: Sequence[_Series], lattice: bool) -> None:
+    values = sorted({p.x for one in series for p in one.points})
+    places = [_warp(v, lattice) for v in values]
+    labels = [f"{v:,.10g}" for v in values]
+    ax.set_xticks(places, labels, rotation=35 if len(values) > 6 else 0)
+    span = places[-1] - places[0] if len(places) > 1 else 1.0
+    ax.set_xlim(places[0] - 0.08 * span - 0.1, places[-1] + 0.08 * span + 0.1)
+
+
+def _title(figure: Any, group: Group, what: str) -> None:
+    """The title, and under it what the figure rests on, in a strip that the axes keep free."""
+    width, height = figure.get_size_inches()
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 0.66 / height))
+    title = f"{what}: {group.name}"
+    size = min(12.5, 72 * width * 0.98 / (0.68 * len(title)))  # a bold letter is 0.68 em wide
+    top = 1 - 0.1 / height
+    figure.text(0.01, top, title, fontsize=size, fontweight="bold", va="top")
+    warning = f" · {SANDBOX}" if group.sandbox else ""
+    figure.text(
+        0.01,
+        top - 0.26 / height,
+        f"{group.evidence} · 90 % intervals{warning}",
+        fontsize=9.5,
+        va="top",
+        color=_WARN if warning else _QUIET,
+    )
+
+
+def score_by_budget(group: Group) -> Figure:
+    """Score against budget, one line per share (for a lattice: against preference units)."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    lattice = not group.estimate.levels
+    panels: list[tuple[str, str | None]] = [("", None)]
+    if group.scorings_differ:
+        other = {"strict": "lenient", "lenient": "strict"}.get(group.primary or "")
+        if other and group.primary:
+            panels = [(f"{group.primary} (primary)", None), (f"{other} (means only)", other)]
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(8.2 if len(panels) == 1 else 12.0, 5.0))
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (name, scoring) in zip(axes, panels, strict=True):
+            series = (_by_level if lattice else _by_share)(group, scoring)
+            _draw_base(ax, group, scoring)
+            _draw_series(ax, series, lattice)
+            if series:
+                _ticks(ax, series, lattice)
+            ax.set_title(name, fontsize=10, loc="left", color=_QUIET)
+            ax.set_xlabel("preference units" if lattice else "budget (log scale)")
+            ax.grid(visible=False, axis="x")
+        axes[0].set_ylabel("score (points of 100)")
+        handles, labels = axes[0].get_legend_handles_labels()
+        legend = "demonstrations" if lattice else "share of budget\non SFT"
+        if handles:
+            order = [*range(1, len(handles)), 0] if labels[0] == "base model" else None
+            order = order or list(range(len(handles)))
+            figure.legend(
+                [handles[k] for k in order],
+                [labels[k] for k in order],
+                title=legend,
+                loc="outside right center",
+                frameon=False,
+            )
+        _title(figure, group, "Score by preference units" if lattice else "Score by budget")
+    return figure
+
+
+def _edges(shares: Sequence[float], k: int) -> tuple[float, float]:
+    """Where a share's own stretch of the axis begins and ends: half-way to its neighbours."""
+    low = (shares[k - 1] + shares[k]) / 2 if k > 0 else shares[k] - 0.02
+    high = (shares[k] + shares[k + 1]) / 2 if k + 1 < len(shares) else shares[k] + 0.02
+    return low, high
+
+
+def _draw_shares(ax: Any, group: Group, advice: Advice) -> None:
+    rows = advice.shares
+    shares = [row.share for row in rows]
+    safe = [k for k, share in enumerate(shares) if share in advice.safe_shares]
+    for k in safe:
+        ax.axvspan(*_edges(shares, k), color=_SAFE, alpha=0.35, linewidth=0)
+    base = group.cell(0, 0)
+    if base is not None:
+        ax.axhline(100 * base.mean, color=_QUIET, linestyle="--", linewidth=1.2)
+    for row in rows:
+        ends = [100 * end for end in row.score_interval]
+        ax.plot([row.share] * 2, ends, color=_INK, linewidth=1.4, alpha=0.6)
+    scores = [100 * row.expected_score for row in rows]
+    ax.plot(shares, scores, color=_INK, marker="o", markersize=4, linewidth=1.4)
+    ax.plot(
+        [advice.share],
+        [100 * advice.expected_score],
+        marker="o",
+        markersize=12,
+        markerfacecolor="none",
+        markeredgecolor=_PICK,
+        markeredgewidth=2,
+        linestyle="none",
+    )
+    note = {"measured": "", "interpolated": ", interpolated", "extrapolated": ", extrapolated"}
+    sure = "" if safe else "\nno share is safe yet"
+    ax.set_title(
+        f"budget {advice.budget:,.10g}{note[advice.origin]}{sure}", fontsize=10, loc="left"
+    )
+    ax.set_xlim(-0.04, 1.04)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
+    ax.grid(visible=False, axis="x")
+
+
+def score_by_share(group: Group) -> Figure | None:
+    """Score against share, one panel per budget with advice; None where there is no advice."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    if not group.advice:
+        return None
+    columns = min(len(group.advice), 3)
+    lines = math.ceil(len(group.advice) / columns)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(2.2 + 3.3 * columns, 1.6 + 3.0 * lines))
+        grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        panels = [ax for row in grid for ax in row]
+        for ax, advice in zip(panels, group.advice, strict=False):
+            _draw_shares(ax, group, advice)
+        for ax in panels[len(group.advice) :]:
+            ax.set_visible(False)
+        for row in grid:
+            row[0].set_ylabel("score (points of 100)")
+        for k, _ in enumerate(group.advice):
+            if k + columns >= len(group.advice):
+                panels[k].set_xlabel("share of budget on SFT (%)")
+        first = group.advice[0]
+        handles = [
+            Line2D([], [], color=_INK, marker="o", markersize=4, label="score, 90 % interval"),
+            Line2D([], [], color=_PICK, marker="o", markersize=10, markerfacecolor="none",
+                   markeredgewidth=2, linestyle="none", label="recommended"),
+            Patch(color=_SAFE, alpha=0.35,
+                  label=f"safe: within {100 * first.epsilon:g} of the best\n"
+                        f"with {100 * (1 - first.delta):g} % probability"),
+            Line2D([], [], color=_QUIET, linestyle="--", label="base model"),
+        ]  # fmt: skip
+        figure.legend(handles=handles, loc="outside right center", frameon=False)
+        _title(figure, group, "Score by share")
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write `stem`.png and `stem`.pdf, without dates, so equal results give equal bytes."""
+    from matplotlib import rc_context
+
+    png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
+    with rc_context(_STYLE):
+        figure.savefig(png, dpi=DPI, metadata={"Software": None}, facecolor="white")
+        figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return png, pdf
