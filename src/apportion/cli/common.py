@@ -47,3 +47,16 @@ def console(*, err: bool = False) -> Console:
 def print_json(document: Any) -> None:
     """One JSON document on standard output. NaN is an error: missing is never a number."""
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A score in percent, or a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 40 s, 6 min, 2 h 10 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

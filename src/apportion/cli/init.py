@@ -20,9 +20,11 @@ def init(
 ) -> None:
     """Write a commented study file."""
     from apportion.config.template import study_template
+    from apportion.models.resolve import resolve_model
     from apportion.tasks.registry import get_task
 
     get_task(task)
+    resolve_model(model)
     text = study_template(task, model)
     try:
         with study.open("w" if force else "x", encoding="utf-8") as file:

@@ -25,18 +25,27 @@ def plan(
 ) -> None:
     """Say what to buy first, in seconds, from published evidence (no model is run)."""
     from apportion.advise.plan import plan as first_plan
-    from apportion.cli.money import parse_have, parse_prices
-    from apportion.prices import parse_budget
+    from apportion.config.study import Prices
+    from apportion.errors import StudyError
+    from apportion.prices import parse_budget, parse_have, parse_prices
 
+    amount = parse_budget(budget, field="--budget")
+    if amount.unit == "examples" and price:
+        raise StudyError(
+            "a budget in examples needs no prices.",
+            field="--price",
+            mend="leave --price out, or give the budget in money: --budget 5000usd.",
+        )
+    n_sft, n_pref = parse_have(have or [])
     answer = first_plan(
-        task=task,
-        budget=parse_budget(budget),
-        prices=parse_prices(price or []),
-        have=parse_have(have or []),
+        task,
+        amount,
+        parse_prices(price) if price else Prices(),
+        {"sft": n_sft, "preference": n_pref},
     )
     if as_json:
         print_json(answer.to_json())
         return
-    from apportion.cli.show import show_plan
+    from apportion.cli.show_advice import show_plan
 
     show_plan(answer)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from apportion.cli.common import console, duration
+from apportion.cli.run import Workers
 from apportion.errors import StudyError
 
 
@@ -15,29 +17,34 @@ def quickstart(
     directory: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="Where the study, its store and report go.")
     ] = Path("quickstart"),
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes at once.")
-    ] = None,
+    workers: Workers = None,
 ) -> None:
     """Run a real small study on the embedded model: minutes on two cores, nothing to download."""
-    from apportion.cli.advise import advice_for_study
-    from apportion.cli.report import write_study_report
-    from apportion.cli.session import collect_results, run_with_progress
-    from apportion.cli.show import show_advice, show_report_paths, show_results
-    from apportion.config.load import load_study
+    from apportion.advise.study import advise_study
+    from apportion.cli.report import show_paths, write_study_report
+    from apportion.cli.session import collect_results, load_plan, run_with_progress
+    from apportion.cli.show_advice import show_study_advice
+    from apportion.cli.show_run import show_results, show_survey
+    from apportion.run.survey import survey
 
     study_file = _write_study(directory)
     store = study_file.with_suffix(".store")
-    study = load_study(study_file)
-    report = run_with_progress(study, store, workers=workers)
-    rows = collect_results(study, store)
-    advice = advice_for_study(study, rows)
+    plan = load_plan(study_file)
+    out = console()
+    out.print(f"Study: {study_file}", markup=False)
+    show_survey(survey(plan, store))
+    report = run_with_progress(plan, store, workers=workers)
+    if report.interrupted:
+        raise typer.Exit(report.exit_code)
+    rows = collect_results(plan, store)
+    answer = advise_study(rows)
     show_results(rows)
-    for one in advice:
-        show_advice(one)
-    show_report_paths(write_study_report(study, store, rows, advice, directory / "report"))
-    if report.failed:
-        raise typer.Exit(1)
+    show_study_advice(answer, brief=True)
+    out.print(f"The study took {duration(report.seconds)}.")
+    folder = directory / "report"
+    show_paths(write_study_report(plan, study_file, store, rows, answer, folder))
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 def _write_study(directory: Path) -> Path:
@@ -46,7 +53,7 @@ def _write_study(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if not study_file.exists():
-            text = resources.files("apportion.config").joinpath("quickstart.yaml").read_text()
+            text = resources.files("apportion.config").joinpath("quickstart.yaml").read_text("utf-8")
             study_file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StudyError(

@@ -16,17 +16,16 @@ def results(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV and nothing else.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show every cell: score, standard error, items, format failures, length; or why it is missing."""
-    from apportion.cli.session import collect_results
-    from apportion.config.load import load_study
+    """Show every cell: score, standard error, items, format failures, length; or why not."""
+    from apportion.cli.session import collect_results, load_plan
     from apportion.run.results import to_csv, to_json
 
-    rows = collect_results(load_study(study), store_path(study, store))
+    rows = collect_results(load_plan(study), store_path(study, store))
     if as_csv:
         sys.stdout.write(to_csv(rows))
     elif as_json:
         print_json(to_json(rows))
     else:
-        from apportion.cli.show import show_results
+        from apportion.cli.show_run import show_results
 
         show_results(rows)

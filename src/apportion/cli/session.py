@@ -1,0 +1,55 @@
+"""A study and its store, as the commands use them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apportion.cli.common import console
+from apportion.errors import ManyErrors
+
+if TYPE_CHECKING:
+    from apportion.compile import Plan
+    from apportion.config.study import Prices, Study
+    from apportion.run.events import RunReport
+    from apportion.run.results import CellResult
+
+
+def load_plan(study_file: Path) -> Plan:
+    """The compiled study; every mistake of the file, its tasks and its models at once."""
+    from apportion.compile import check_file, compile_study
+
+    checked = check_file(study_file)
+    if checked.errors or checked.study is None:
+        raise ManyErrors(checked.errors)
+    return compile_study(checked.study)
+
+
+def run_with_progress(plan: Plan, store: Path, *, workers: int | None) -> RunReport:
+    """Run what is not yet done, showing progress on standard error."""
+    from apportion.run.progress import ProgressDisplay
+    from apportion.run.run import run_plan
+
+    with ProgressDisplay(console(err=True)) as display:
+        return run_plan(plan, store, workers=workers, on_event=display)
+
+
+def collect_results(plan: Plan, store: Path) -> Sequence[CellResult]:
+    """Every cell of the study as far as the store has it. StoreError where there is no store."""
+    from apportion.run.results import collect
+    from apportion.store.store import Store
+
+    with Store.open(store, create=False, read_only=True) as opened:
+        return collect(plan, opened)
+
+
+def study_prices(study: Study, texts: Sequence[str] | None) -> Prices:
+    """The study's prices with those of the command line over them."""
+    from apportion.prices import parse_prices
+
+    if not texts:
+        return study.prices
+    given = parse_prices(texts)
+    said = {text.partition("=")[0].strip() for text in texts}
+    return study.prices.model_copy(update={kind: getattr(given, kind) for kind in said})

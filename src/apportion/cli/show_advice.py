@@ -1,0 +1,199 @@
+"""Advice, as a person reads it in a terminal: the split first, then how sure, then the rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apportion.cli.common import console, points
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from apportion.advise.plan_types import FirstPlan
+    from apportion.advise.study import StudyAdvice
+    from apportion.advise.types import Advice, Baseline
+
+
+def show_study_advice(answer: StudyAdvice, *, brief: bool = False) -> None:
+    """Every budget's split; `brief` leaves the tables and paragraphs out."""
+    out = console()
+    for advice in answer.advice:
+        _headline(advice)
+        if not brief:
+            from apportion.advise.words import describe
+
+            out.print(_share_table(advice))
+            out.print(_rule_table(advice))
+            out.print(describe(advice), markup=False)
+            out.print()
+    for reason in answer.refused:
+        out.print(f"No advice for {reason}", markup=False)
+    if brief and any(advice.sandbox for advice in answer.advice):
+        from apportion.advise.words import SANDBOX
+
+        out.print(SANDBOX, markup=False)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return f"{points(interval[0])} to {points(interval[1])}"
+
+
+def _headline(advice: Advice) -> None:
+    """The answer in two lines."""
+    place = f"{advice.model} · {advice.task} · {advice.method}"
+    runs = "1 replicate" if advice.replicates == 1 else f"{advice.replicates} replicates"
+    safe = ", ".join(_percent(share) for share in advice.safe_shares) or "none"
+    mark = "" if advice.origin == "measured" else f" ({advice.origin})"
+    out = console()
+    out.print(
+        f"Budget {advice.budget:,g}{mark}, {place}: {_percent(advice.share)} on SFT = "
+        f"{advice.n_sft:,} demonstrations + {advice.n_pref:,} preference units",
+        style="bold",
+        markup=False,
+    )
+    sure = "confident" if advice.confident else "a leaning, not a finding"
+    tied = [
+        _percent(row.share)
+        for row in advice.shares
+        if row.share != advice.share and row.difference.p_better < 1 - advice.delta
+    ]
+    close = f"; cannot be told apart from {', '.join(tied)}" if tied else ""
+    out.print(
+        f"  score {points(advice.expected_score)} ({_span(advice.score_interval)}), "
+        f"regret {points(advice.expected_regret)}; {sure}{close}; "
+        f"safe within {points(advice.epsilon)}: {safe}; {runs}, {advice.n_items} items",
+        markup=False,
+    )
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number == 0 else "right")
+    return table
+
+
+def _share_table(advice: Advice) -> Table:
+    table = _table("SFT share", "demonstrations", "pref. units", "score", "90 %", "P(best)", "regret")
+    for row in advice.shares:
+        best = row.share == advice.share
+        table.add_row(
+            _percent(row.share) + (" ←" if best else ""),
+            f"{row.n_sft:,}",
+            f"{row.n_pref:,}",
+            points(row.expected_score),
+            _span(row.score_interval),
+            f"{row.p_best:.2f}",
+            points(row.expected_regret),
+            style="bold" if best else None,
+        )
+    return table
+
+
+def _rule_table(advice: Advice) -> Table:
+    table = _table("simple rule", "share", "score", "advice is better by", "90 %", "")
+    for rule in advice.baselines:
+        table.add_row(*_rule(rule))
+    return table
+
+
+def _rule(rule: Baseline) -> list[str]:
+    if rule.share is None or rule.difference is None:
+        return [rule.name, "–", "–", "–", "–", rule.reason or ""]
+    note = " (interpolated)" if rule.interpolated else ""
+    return [
+        rule.name + note,
+        _percent(rule.share),
+        points(rule.expected_score),
+        points(rule.difference.mean),
+        _span(rule.difference.interval),
+        rule.verdict or "",
+    ]
+
+
+def show_plan(plan: FirstPlan) -> None:
+    """What to buy first, the split it aims at, how unsure, and what it rests on."""
+    out = console()
+    first, whole = plan.first, plan.whole
+    out.print(
+        f"Buy first: {first.n_sft:,} demonstrations and {first.n_pref:,} preference units "
+        f"({_money(first.cost, plan.unit)}).",
+        style="bold",
+        markup=False,
+    )
+    out.print(
+        f"Then aim at {_percent(plan.share)} of the budget on SFT: {whole.n_sft:,} demonstrations "
+        f"and {whole.n_pref:,} preference units in all ({_money(whole.cost, plan.unit)})"
+        f"{_owned(plan)}.",
+        markup=False,
+    )
+    safe = _ranges(plan.safe_shares, tuple(row.share for row in plan.shares))
+    out.print(
+        f"How sure: published runs put the best share anywhere in "
+        f"{_ranges(plan.best_share_region, tuple(row.share for row in plan.shares))} "
+        f"(90 %); safe within {points(plan.epsilon)} point: {safe}. Expected score "
+        f"{points(plan.expected_score)} ({_span(plan.score_interval)}), regret "
+        f"{points(plan.expected_regret)}, with 90 % below {points(plan.q90_regret)}.",
+        markup=False,
+    )
+    table = _table("simple rule", "share", "score", "plan is better by", "90 %")
+    for rule in plan.baselines:
+        span = _span(rule.difference.interval)
+        difference = points(rule.difference.mean)
+        table.add_row(
+            rule.name, _percent(rule.share), points(rule.expected_score), difference, span
+        )
+    out.print(table)
+    if len(plan.price_table) > 1:
+        out.print(_price_table(plan))
+    out.print(f"Rests on {plan.evidence}.", markup=False)
+    for reason in plan.reasons:
+        out.print(f"· {reason}", markup=False)
+
+
+def _price_table(plan: FirstPlan) -> Table:
+    table = _table("demonstration costs", "unit costs", "best share there", "regret of the plan")
+    for point in plan.price_table:
+        regret = points(point.regret_of_recommended)
+        table.add_row(f"{point.sft:g}", f"{point.preference:g}", _percent(point.share), regret)
+    return table
+
+
+def _money(cost: tuple[float, float], unit: str) -> str:
+    low, high = cost
+    name = "USD" if unit == "usd" else "examples"
+    digits = 2 if unit == "usd" else 0
+    if low == high:
+        return f"{low:,.{digits}f} {name}"
+    return f"{low:,.{digits}f} to {high:,.{digits}f} {name}"
+
+
+def _owned(plan: FirstPlan) -> str:
+    if not plan.have_sft and not plan.have_pref:
+        return ""
+    return (
+        f", beside the {plan.have_sft:,} demonstrations and {plan.have_pref:,} preference units "
+        "already owned"
+    )
+
+
+def _ranges(shares: tuple[float, ...], grid: tuple[float, ...]) -> str:
+    """Shares as runs of neighbours on the grid: `5 % to 40 %, 60 %`; `none` where empty."""
+    order = {share: place for place, share in enumerate(grid)}
+    runs: list[list[float]] = []
+    for share in sorted(shares):
+        if runs and order[share] == order[runs[-1][-1]] + 1:
+            runs[-1].append(share)
+        else:
+            runs.append([share])
+    shown = [
+        _percent(run[0]) if len(run) == 1 else f"{_percent(run[0])} to {_percent(run[-1])}"
+        for run in runs
+    ]
+    return ", ".join(shown) or "none"

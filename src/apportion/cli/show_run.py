@@ -1,0 +1,113 @@
+"""What a study costs and what it found, as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from apportion.cli.common import console, duration, points
+
+if TYPE_CHECKING:
+    from apportion.run.results import CellResult
+    from apportion.run.survey import Survey
+
+
+def show_results(rows: Sequence[CellResult]) -> None:
+    """A table for each (model, task, method): scores in percent, what is missing with its reason."""
+    from rich.table import Table
+
+    for model, task, method in dict.fromkeys((r.model, r.task, r.method) for r in rows):
+        title = f"{model} · {task} · {method}: scores in percent ± one standard error of the items"
+        table = Table(title=title, title_justify="left", pad_edge=False)
+        for heading in ("demonstrations", "pairs", "replicate"):
+            table.add_column(heading, justify="right")
+        table.add_column("score")
+        for heading in ("lenient", "no format", "cut off", "tokens", "items"):
+            table.add_column(heading, justify="right")
+        for row in rows:
+            if (row.model, row.task, row.method) == (model, task, method):
+                table.add_row(*_cells(row))
+        console().print(table)
+
+
+def _cells(row: CellResult) -> list[str]:
+    counts = [f"{row.n_sft:,}", f"{row.n_pref:,}", str(row.replicate)]
+    if row.status != "done":
+        from rich.markup import escape
+
+        return [*counts, escape(f"{row.status}: {row.reason}")]
+    length = "–" if row.response_tokens is None else f"{row.response_tokens:.0f}"
+    return [
+        *counts,
+        f"{points(row.score)} ± {points(row.stderr)}",
+        points(row.lenient),
+        points(row.format_failure_rate),
+        points(row.truncation_rate),
+        length,
+        str(row.n_items),
+    ]
+
+
+def show_survey(survey: Survey) -> None:
+    """Counts, costs and the smallest detectable difference, one line each."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in _survey_lines(survey):
+        table.add_row(name, value)
+    console().print(table)
+
+
+def _survey_lines(survey: Survey) -> list[tuple[str, str]]:
+    fewer = survey.naive_training_tokens / max(1, survey.training_tokens)
+    low, high = survey.data.money
+    money = f"{low:,.2f}" if low == high else f"{low:,.2f} to {high:,.2f}"
+    todo = survey.stages - survey.reused_stages
+    lines = [
+        ("cells", f"{survey.cells:,}, with the base model's"),
+        (
+            "stages",
+            f"{survey.stages:,}, where a loop that shares nothing runs {survey.naive_stages:,}; "
+            f"{survey.reused_stages:,} are in the store, {todo:,} to do",
+        ),
+        (
+            "training",
+            f"about {_large(survey.training_tokens)} tokens, where such a loop trains "
+            f"{_large(survey.naive_training_tokens)} ({fewer:.2f} times as many)",
+        ),
+        ("time", _time(survey)),
+    ]
+    if survey.disk_bytes is not None:
+        lines.append(("disk", f"about {survey.disk_bytes / 1e6:,.0f} MB"))
+    return [
+        *lines,
+        (
+            "data",
+            f"{survey.data.demonstrations:,} demonstrations and "
+            f"{survey.data.preference_units:,} preference units for a replicate: {money} "
+            "at the study's prices",
+        ),
+        (
+            "can detect",
+            f"differences between two cells from {100 * survey.detectable_difference:.1f} points "
+            f"({survey.n_items:,} items, replicates: {survey.replicates}; 80 % power at 5 %, "
+            f"assuming a run-to-run sd of {100 * survey.run_sd:g} points and a correlation of "
+            f"{survey.correlation:g} between two runs on an item)",
+        ),
+    ]
+
+
+def _large(count: int) -> str:
+    return f"{count / 1e6:.2f} million" if count >= 1e6 else f"{count:,}"
+
+
+def _time(survey: Survey) -> str:
+    if survey.seconds is None:
+        return "not measured (leave --no-measure out)"
+    if survey.reused_stages == survey.stages:
+        return "nothing to do: every stage is in the store"
+    speeds = ", ".join(f"{kind} {rate:,.0f}" for kind, rate in survey.tokens_per_second.items())
+    workers = "1 worker" if survey.workers == 1 else f"{survey.workers} workers"
+    return f"about {duration(survey.seconds)} on {workers} (measured tokens/s of one: {speeds})"
