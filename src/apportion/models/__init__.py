@@ -1,0 +1,1 @@
+"""Models: which one, its tokens, its weights."""

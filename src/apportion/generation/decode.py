@@ -1,0 +1,225 @@
+"""Decoding with transformers models: batches of similar length, a cache, finished rows leave.
+
+A response ends with one of the template's ending tokens, with a stop string (cut off the text), or
+with the limit of new tokens (`truncated`). Greedy decoding gives what `model.generate` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from apportion.config.evaluation import Decoding
+from apportion.errors import StageError
+from apportion.generation.sampling import next_tokens
+from apportion.models.policy import causal_lm
+from apportion.models.template import Template
+
+_WORTH_LEAVING = 0.8  # finished rows leave in groups: each time, the cache is copied
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One response. `n_tokens`: what was generated, the ending token not counted;
+    `truncated`: it was ended by the limit of new tokens alone."""
+
+    text: str
+    n_tokens: int
+    truncated: bool
+
+
+def generate(
+    model: nn.Module,
+    tokenizer: Any,
+    template: Template,
+    prompts: Sequence[str],
+    *,
+    decoding: Decoding,
+    stop: Sequence[str],
+    batch_size: int,
+    seed: int | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Completion]:
+    """One completion per prompt, in their order.
+
+    `seed` is needed for sampling, and not used otherwise; `on_progress(done, of all)` is called
+    after each batch. Raises StageError for a prompt that leaves no room in the model's context.
+    """
+    limit = decoding.max_new_tokens
+    if limit is None:
+        raise StageError("the limit of new tokens was not resolved.")
+    ids = [template.prompt_ids(prompt) for prompt in prompts]
+    _check_room(causal_lm(model), ids, limit)
+    u = _uniform(decoding, seed, len(prompts), limit)
+    ending = _Ending(tokenizer, template, _ending_ids(causal_lm(model), template), tuple(stop))
+    completions: list[Completion | None] = [None] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda index: (len(ids[index]), index))
+    with _decoding_state(model):
+        for begin in range(0, len(order), batch_size):
+            part = order[begin : begin + batch_size]
+            rows = [ids[index] for index in part]
+            found = _decode(model, rows, ending, decoding, None if u is None else u[part])
+            for index, completion in zip(part, found, strict=True):
+                completions[index] = completion
+            if on_progress is not None:
+                on_progress(begin + len(part), len(order))
+    return [completion for completion in completions if completion is not None]
+
+
+def _check_room(lm: Any, ids: Sequence[Sequence[int]], limit: int) -> None:
+    context = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
+    for index, row in enumerate(ids):
+        if not row or (context is not None and len(row) + limit > context):
+            raise StageError(
+                f"prompt {index + 1} has {len(row)} tokens; with {limit} new ones it does not fit "
+                f"the model's context of {context}."
+                if row
+                else f"prompt {index + 1} has no tokens.",
+                field="evaluation.decoding.max_new_tokens",
+                mend="shorten the prompts, or lower the limit of new tokens.",
+            )
+
+
+def _uniform(decoding: Decoding, seed: int | None, rows: int, limit: int) -> torch.Tensor | None:
+    """The uniform numbers that sampling uses: (rows, new tokens); None for greedy."""
+    if decoding.strategy == "greedy":
+        return None
+    if seed is None:
+        raise StageError("sampling needs a seed.")
+    stream = torch.Generator().manual_seed(seed)
+    return torch.rand(rows, limit, generator=stream, dtype=torch.float64)
+
+
+def _ending_ids(lm: Any, template: Template) -> frozenset[int]:
+    """The template's ending ids, and those of the model's own generation config."""
+    own = getattr(lm.generation_config, "eos_token_id", None)
+    return template.stop_ids.union([] if own is None else own if isinstance(own, list) else [own])
+
+
+class _Ending:
+    """Says whether a response has ended, and what its text is."""
+
+    def __init__(
+        self, tokenizer: Any, template: Template, ids: frozenset[int], stop: tuple[str, ...]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._ids = ids
+        self._stop = stop
+        self._last = {text[-1] for text in stop}
+        self._may_complete: dict[int, bool] = {}
+
+    def reached(self, response: list[int]) -> bool:
+        """Whether the response ends with its last token."""
+        token = response[-1]
+        return token in self._ids or (self._could_stop(token) and self._cut(response) is not None)
+
+    def completion(self, response: list[int]) -> Completion:
+        """The response as text, without what ended it."""
+        ended = bool(response) and response[-1] in self._ids
+        kept = response[:-1] if ended else response
+        cut = self._cut(kept)
+        text = self._decoded(kept) if cut is None else cut
+        return Completion(
+            text=self._template.response_text(text),
+            n_tokens=len(kept),
+            truncated=not ended and cut is None,
+        )
+
+    def _could_stop(self, token: int) -> bool:
+        """Whether a stop string may end with this token: cheap, so that few texts are decoded.
+
+        A token that is part of a character only (U+FFFD) may complete any.
+        """
+        if token not in self._may_complete:
+            text = self._decoded([token])
+            self._may_complete[token] = "\ufffd" in text or any(c in text for c in self._last)
+        return self._may_complete[token]
+
+    def _cut(self, response: list[int]) -> str | None:
+        """The text before the first stop string, or None where there is none."""
+        text = self._decoded(response)
+        at = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
+        return text[: min(at)] if at else None
+
+    def _decoded(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+
+@contextmanager
+def _decoding_state(model: nn.Module) -> Iterator[None]:
+    """Within: no gradients, evaluation mode; then every module's mode as it was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _left_padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask (1: real), each (rows, longest)."""
+    width = max(map(len, rows))
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for index, row in enumerate(rows):
+        ids[index, width - len(row) :] = torch.tensor(row)
+        mask[index, width - len(row) :] = 1
+    return ids, mask
+
+
+def _decode(
+    model: nn.Module,
+    rows: Sequence[Sequence[int]],
+    ending: _Ending,
+    decoding: Decoding,
+    u: torch.Tensor | None,
+) -> list[Completion]:
+    """One batch, token by token; `u`: (rows, new tokens) or None."""
+    from apportion.generation.cache import roomy_cache
+
+    lm = causal_lm(model)
+    limit = decoding.max_new_tokens or 0
+    ids, mask = (tensor.to(lm.device) for tensor in _left_padded(rows))
+    width = ids.shape[1]
+    mask = torch.cat([mask, mask.new_ones(len(rows), limit)], dim=1)
+    position = (mask[:, :width].cumsum(-1) - 1).clamp_min(0)
+    cache = roomy_cache(lm.config, width + limit)
+    responses: list[list[int]] = [[] for _ in rows]
+    lines = list(range(len(rows)))  # which row each line of the tensors belongs to
+    going = set(lines)
+    for step in range(limit):
+        logits = lm(
+            input_ids=ids,
+            attention_mask=mask[:, : width + step],
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        chosen = next_tokens(logits, decoding, None if u is None else u[lines, step].to(lm.device))
+        for row, token in zip(lines, chosen.tolist(), strict=True):
+            if row in going:
+                responses[row].append(token)
+                if ending.reached(responses[row]):
+                    going.discard(row)
+        if not going:
+            break
+        ids, position = chosen.unsqueeze(1), position[:, -1:] + 1
+        if len(going) <= _WORTH_LEAVING * len(lines):
+            stay = [line for line, row in enumerate(lines) if row in going]
+            keep = torch.tensor(stay, device=lm.device)
+            ids, position, mask = ids[keep], position[keep], mask[keep]
+            cache.batch_select_indices(keep)
+            lines = [lines[line] for line in stay]
+    return [ending.completion(response) for response in responses]

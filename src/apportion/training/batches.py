@@ -1,0 +1,157 @@
+"""Token rows, batches, and the log-probabilities of responses.
+
+| symbol | meaning | shape |
+|---|---|---|
+| R | sequences of one forward pass | |
+| T | length of the longest of them, in tokens | |
+| N | response tokens of all of them | |
+| V | vocabulary | |
+| ids | token ids, padded on the right | (R, T) |
+| place | flat position (row * T + column) of the state that predicts a response token | (N,) |
+| target | the response tokens | (N,) |
+| row | the sequence that a response token belongs to | (N,) |
+
+Padding is on the right and attention is causal, so no real token sees padding and neither a mask
+nor position ids are needed; the loss is told where it is by position, never by token id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from apportion.models.policy import causal_lm
+from apportion.models.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One tokenised example: prompt and response ids, and where the response begins."""
+
+    ids: tuple[int, ...]
+    start: int
+
+    @property
+    def n_response(self) -> int:
+        return len(self.ids) - self.start
+
+
+def encode(template: Template, prompt: str, response: str, *, max_length: int) -> Row | None:
+    """The example cut at `max_length` tokens from its start, as TRL does.
+
+    None where nothing of the response is left, or nothing stands before it that could predict it.
+    """
+    before = template.prompt_ids(prompt)
+    if not 0 < len(before) < max_length:
+        return None
+    whole = (*before, *template.response_ids(response))
+    return Row(ids=whole[:max_length], start=len(before))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sequences as tensors; see the table above."""
+
+    ids: torch.Tensor
+    place: torch.Tensor
+    target: torch.Tensor
+    row: torch.Tensor
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.ids.shape[0])
+
+
+def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> Batch:
+    """The rows, padded on the right with `pad`: any id will do, since nothing looks at it."""
+    width = max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), width), pad)
+    place: list[int] = []
+    target: list[int] = []
+    owner: list[int] = []
+    for index, row in enumerate(rows):
+        ids[index, : len(row.ids)] = torch.tensor(row.ids)
+        # the state at t - 1 predicts the token at t
+        first = index * width + row.start - 1
+        place.extend(range(first, first + row.n_response))
+        target.extend(row.ids[row.start :])
+        owner.extend([index] * row.n_response)
+    return Batch(
+        ids.to(device),
+        torch.tensor(place).to(device),
+        torch.tensor(target).to(device),
+        torch.tensor(owner).to(device),
+    )
+
+
+@contextmanager
+def _only_at(head: nn.Module, place: torch.Tensor) -> Iterator[None]:
+    """Within: `head` computes logits at the flat positions `place` alone, as one row (1, N, V)."""
+
+    def pick(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0].flatten(0, 1).index_select(0, place).unsqueeze(0), *inputs[1:])
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def token_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """log p(token | what is before it) of each response token, in nats: (N,), float32 or wider.
+
+    The output layer runs at the response's positions only.
+    """
+    lm = causal_lm(model)
+    with _only_at(lm.get_output_embeddings(), batch.place), _precision(lm):
+        logits = lm(input_ids=batch.ids, use_cache=False).logits[0]
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    return -nn.functional.cross_entropy(logits, batch.target, reduction="none")
+
+
+def sequence_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """log p(response | prompt), summed over its tokens, in nats: (R,)."""
+    per_token = token_logps(model, batch)
+    zeros = torch.zeros(batch.n_rows, dtype=per_token.dtype, device=per_token.device)
+    return zeros.index_add(0, batch.row, per_token)
+
+
+def _precision(lm: Any) -> AbstractContextManager[Any]:
+    """Autocast where float32 weights belong to a bfloat16 model (see `prepare_for_training`)."""
+    weight = next(lm.parameters())
+    if lm.config.dtype == torch.bfloat16 and weight.dtype == torch.float32:
+        return torch.autocast(weight.device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+CPU_TOKENS = 512  # of one forward pass: activations of small models then stay in the cache
+
+
+def micro_batches(
+    chosen: Sequence[int], lengths: Sequence[int], size: int | None, *, cpu: bool
+) -> list[list[int]]:
+    """One effective batch cut into forward passes of at most `size` examples.
+
+    Without a size: the whole batch at once, but on a CPU passes of about `CPU_TOKENS` tokens, which
+    is a third faster. Examples are sorted by length, which saves padding. None of this changes
+    anything but rounding. `lengths`: tokens of every example, of both responses for a pair.
+    """
+    in_order = sorted(chosen, key=lambda index: (lengths[index], index))
+    passes: list[list[int]] = []
+    for index in in_order:
+        full = not passes or (
+            len(passes[-1]) == size
+            if size
+            else cpu and (len(passes[-1]) + 1) * lengths[index] > CPU_TOKENS
+        )
+        if full:
+            passes.append([])
+        passes[-1].append(index)
+    return passes

@@ -1,0 +1,197 @@
+"""The loop that SFT and preference tuning share: order, steps, clipping, schedule, records.
+
+One step: the gradient of the mean loss over one effective batch, summed over its forward passes;
+clipped to `max_grad_norm`; AdamW with decoupled weight decay; learning rates as transformers
+schedules them (warm-up starts at 0, so the first step of a warm-up moves nothing).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from apportion.config.recipe import StageRecipe
+from apportion.errors import StageError, StudyError
+from apportion.models.policy import adapters_of
+from apportion.training.batches import micro_batches
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """One optimiser step. `loss`: of its effective batch, before the step; `lr`: the rate used;
+    `grad_norm`: before clipping; `tokens`: prompt and response tokens it saw, without padding."""
+
+    step: int
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens: int
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+# (indices of one forward pass, indices of its effective batch) -> (its part of the loss, and parts
+# of named means to be summed over the effective batch)
+Loss = Callable[[Sequence[int], Sequence[int]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+OnStep = Callable[[StepLog, int], None]
+
+_NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
+
+
+def fit(
+    model: nn.Module,
+    loss_of: Loss,
+    lengths: Sequence[int],
+    recipe: StageRecipe,
+    *,
+    seed: int,
+    on_step: OnStep | None = None,
+    constants: dict[str, float] | None = None,
+) -> list[StepLog]:
+    """Train the trainable weights of `model` in place; one record per step.
+
+    `lengths`: tokens per example, prompt and response. `on_step(record, steps in all)`.
+    `constants` are added to every record's `extra`.
+    Random streams come from `seed`; modes and the caller's random state are restored.
+    Raises StageError where loss or gradient is not finite, StudyError for an unusable optimiser.
+    """
+    if not lengths:
+        raise StageError(
+            "no example is left to train on.", mend="raise `max_length`, or give more examples."
+        )
+    batches = list(_effective_batches(len(lengths), recipe, seed))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer, scheduler = _optimizer(model, recipe, len(batches))
+    on_cpu = trained[0].device.type == "cpu"
+    logs = []
+    with _training_state(model, seed):
+        for step, batch in enumerate(batches):
+            parts = []
+            for micro in micro_batches(batch, lengths, recipe.micro_batch_size, cpu=on_cpu):
+                loss, means = loss_of(micro, batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+                parts.append({"loss": loss.detach(), **means})
+            norm = nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm)
+            sums = {name: sum(float(part[name]) for part in parts) for name in parts[0]}
+            log = StepLog(
+                step=step + 1,
+                loss=sums.pop("loss"),
+                lr=float(scheduler.get_last_lr()[0]),
+                grad_norm=float(norm),
+                tokens=sum(lengths[index] for index in batch),
+                extra=sums | (constants or {}),
+            )
+            _check_finite(log, len(batches))
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad(set_to_none=True)
+            logs.append(log)
+            if on_step is not None:
+                on_step(log, len(batches))
+    return logs
+
+
+def _effective_batches(n: int, recipe: StageRecipe, seed: int) -> Iterator[list[int]]:
+    """A new seeded permutation per epoch; the last batch of an epoch may be smaller."""
+    stream = torch.Generator().manual_seed(seed)
+    for _ in range(recipe.epochs):
+        order = torch.randperm(n, generator=stream).tolist()
+        for begin in range(0, n, recipe.batch_size):
+            yield order[begin : begin + recipe.batch_size]
+
+
+def _check_finite(log: StepLog, steps: int) -> None:
+    for name, value in (("loss", log.loss), ("gradient norm", log.grad_norm)):
+        if not math.isfinite(value):
+            raise StageError(
+                f"the {name} is {value} at step {log.step} of {steps}.",
+                field="recipe.learning_rate",
+                mend="lower the learning rate, or raise the warm-up.",
+            )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within: every module is in evaluation mode (no dropout); then as it was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _training_state(model: nn.Module, seed: int) -> Iterator[None]:
+    """Within: only the newest adapter's dropout is active, drawn under `seed`.
+
+    The model's own dropout stays off: a recipe names all the dropout there is.
+    """
+    newest = adapters_of(model)[-1:]
+    devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
+    with evaluating(model), torch.random.fork_rng(devices=devices), torch.enable_grad():
+        for name, module in model.named_modules():
+            if newest and name.endswith(f"lora_dropout.{newest[0]}"):
+                module.train()
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            model.zero_grad(set_to_none=True)
+
+
+def _optimizer(model: nn.Module, recipe: StageRecipe, steps: int) -> tuple[Any, Any]:
+    from transformers import get_scheduler
+
+    groups = [
+        {"params": weights, "weight_decay": decay}
+        for decay, weights in zip((recipe.weight_decay, 0.0), _by_decay(model), strict=True)
+        if weights
+    ]
+    optimizer = _adamw(recipe)(groups, lr=recipe.learning_rate)
+    schedule = "constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule
+    warmup = math.ceil(recipe.warmup_ratio * steps)
+    return optimizer, get_scheduler(
+        schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps
+    )
+
+
+def _by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable weights with weight decay and without: as in the Trainer, biases and norms."""
+    norms = {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm)
+        for own, _ in module.named_parameters(recurse=False)
+    }
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            plain = name in norms or _NO_DECAY.search(name.lower())
+            (free if plain else decayed).append(weight)
+    return decayed, free
+
+
+def _adamw(recipe: StageRecipe) -> Callable[..., torch.optim.Optimizer]:
+    """The optimiser's class; StudyError where the 8-bit one cannot be had."""
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW
+    mend = "install bitsandbytes on a machine with a CUDA GPU, or set `optimizer: adamw`."
+    where = "recipe.optimizer"
+    try:
+        bitsandbytes = import_module("bitsandbytes")
+    except ImportError as error:
+        raise StudyError("adamw_8bit needs bitsandbytes.", field=where, mend=mend) from error
+    if not torch.cuda.is_available():
+        raise StudyError("adamw_8bit needs a CUDA GPU.", field=where, mend=mend)
+    chosen: Callable[..., torch.optim.Optimizer] = bitsandbytes.optim.AdamW8bit
+    return chosen
