@@ -1,0 +1,1 @@
+"""Running a plan: stage bodies, the local executor, progress, estimates and results."""

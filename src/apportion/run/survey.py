@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apportion.metrics.power import detectable_difference
+from apportion.prices import corners, spend
 from apportion.run.estimate import Estimate, Rates, estimate, measure_rate
 from apportion.run.layout import plan_layout
 from apportion.run.schedule import needed
@@ -116,9 +117,5 @@ def _data(plan: Plan) -> Spend:
     """Distinct examples the study needs per replicate: subsets are nested, so the largest."""
     demonstrations = max(cell.n_sft for cell in plan.cells)
     units = max(cell.n_pref for cell in plan.cells)
-    prices = plan.study.prices
-    ends = []
-    for end in ("low", "high"):
-        sft, preference = (getattr(p, end, p) for p in (prices.sft, prices.preference))
-        ends.append(demonstrations * float(sft) + units * float(preference))
-    return Spend(demonstrations, units, (ends[0], ends[1]))
+    costs = [spend(demonstrations, units, prices) for prices in corners(plan.study.prices)]
+    return Spend(demonstrations, units, (min(costs), max(costs)))

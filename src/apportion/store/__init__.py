@@ -1,0 +1,1 @@
+"""Records and artifacts of finished stages: nothing half-written is ever visible."""

@@ -1,0 +1,130 @@
+"""Which stage runs next: a pure bookkeeping of a plan's stages.
+
+Scores first, then generation (results become visible early and cost little), then training with
+the most tokens on the path that starts there, so that the longest chain never starts last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from apportion.compile import Stage
+
+_FIRST = {"score": 0, "generate": 1}
+_MOST_LOSSES = 3  # a parent that is lost again and again is not mended by running it again
+
+
+def path_tokens(stages: Mapping[str, Stage]) -> dict[str, int]:
+    """Tokens of the longest path that starts with each stage, its own included."""
+    longest: dict[str, int] = {}
+    below: dict[str, int] = {}
+    for key in reversed(list(stages)):  # topological order backwards: children before parents
+        longest[key] = stages[key].tokens + below.get(key, 0)
+        for parent in stages[key].parents:
+            below[parent] = max(below.get(parent, 0), longest[key])
+    return longest
+
+
+def needed(
+    stages: Mapping[str, Stage], wanted: Iterable[str], is_done: Callable[[str], bool]
+) -> set[str]:
+    """Keys that have to run so that all of `wanted` are done: ancestors only where they are used.
+
+    `is_done` is asked at most once per key.
+    """
+    todo: set[str] = set()
+    seen: set[str] = set()
+    queue = list(wanted)
+    while queue:
+        key = queue.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        if not is_done(key):
+            todo.add(key)
+            queue.extend(stages[key].parents)
+    return todo
+
+
+class Agenda:
+    """The stages of a run and where each of them stands; keys are never in two states."""
+
+    def __init__(self, stages: Mapping[str, Stage], todo: Iterable[str]) -> None:
+        self.stages = stages
+        self._weight = path_tokens(stages)
+        self.todo = set(todo)
+        self.running: set[str] = set()
+        self.waiting: set[str] = set()  # run by another process
+        self.failed: dict[str, str] = {}
+        self.blocked: set[str] = set()  # an ancestor failed
+        self._losses: dict[str, int] = {}
+
+    @property
+    def over(self) -> bool:
+        return not (self.todo or self.running or self.waiting)
+
+    def next(self) -> str | None:
+        """Take the most urgent ready stage, or None where none is ready."""
+        ready = [key for key in self.todo if not self._unfinished(self.stages[key].parents)]
+        if not ready:
+            return None
+        key = min(ready, key=self._urgency)
+        self.todo.discard(key)
+        self.running.add(key)
+        return key
+
+    def _urgency(self, key: str) -> tuple[int, int, str]:
+        return (_FIRST.get(self.stages[key].kind, 2), -self._weight[key], key)
+
+    def _unfinished(self, keys: Iterable[str]) -> bool:
+        pending = self.todo | self.running | self.waiting
+        return any(key in pending or key in self.failed or key in self.blocked for key in keys)
+
+    def done(self, key: str) -> None:
+        """`key` finished (here or elsewhere)."""
+        self._take(key)
+
+    def held(self, key: str) -> None:
+        """`key` is being run by another process."""
+        self._take(key)
+        self.waiting.add(key)
+
+    def again(self, key: str) -> None:
+        """`key` may be run here now."""
+        self._take(key)
+        self.todo.add(key)
+
+    def fail(self, key: str, reason: str) -> None:
+        """`key` failed: what depends on it will not run."""
+        self._take(key)
+        self.failed[key] = reason
+        for child, stage in self.stages.items():  # topological: one pass reaches all descendants
+            lacking = any(
+                parent in self.failed or parent in self.blocked for parent in stage.parents
+            )
+            if child in self.todo and lacking:
+                self.todo.discard(child)
+                self.blocked.add(child)
+
+    def lost(self, key: str, parent: str, is_done: Callable[[str], bool]) -> bool:
+        """`key` found its parent's artifact missing or damaged: both run again, parent first.
+
+        False (and `key` fails) where that happened too often.
+        """
+        self._losses[parent] = self._losses.get(parent, 0) + 1
+        if self._losses[parent] > _MOST_LOSSES or parent not in self.stages:
+            self.fail(key, f"the artifact of its parent ({parent}) is lost again and again")
+            return False
+        self.again(key)
+        known = self.todo | self.running | self.waiting | set(self.failed) | self.blocked
+        if parent not in known:
+            self.todo.add(parent)
+            self.todo |= needed(self.stages, self.stages[parent].parents, is_done) - known
+        return True
+
+    def _take(self, key: str) -> None:
+        self.todo.discard(key)
+        self.running.discard(key)
+        self.waiting.discard(key)

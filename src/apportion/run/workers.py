@@ -1,0 +1,183 @@
+"""The worker processes of one run: started when first needed, replaced when they die."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apportion.run.layout import Layout
+from apportion.store.crash import MASTER_ENV
+from apportion.store.record import plain
+
+if TYPE_CHECKING:
+    from apportion.compile import Stage
+
+_START = (
+    "import json, sys; s = json.loads(sys.argv[1]); sys.path[:] = s['path']; "
+    "from apportion.run.worker import main; main(sys.argv[1:])"
+)
+_TAIL_BYTES = 8000
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker says; op `died` is said in its stead, with a reason and its last words."""
+
+    op: str
+    body: Mapping[str, Any]
+
+
+class _Worker:
+    """One process and its pipes."""
+
+    def __init__(self, store: Path, bodies: str, layout: Layout, device: str) -> None:
+        self.key: str | None = None
+        self.device = device
+        self._buffer = b""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        read, write = os.pipe()
+        settings = {
+            "path": sys.path,
+            "master": os.getpid(),
+            "channel": write,
+            "store": str(store),
+            "bodies": bodies,
+            "threads": layout.threads,
+            "facts": {"workers": layout.workers, "device": device or "cpu"},
+        }
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - this very Python
+                [sys.executable, "-c", _START, json.dumps(settings)],
+                stdin=subprocess.PIPE,
+                stdout=self._errors,
+                stderr=self._errors,
+                pass_fds=(write,),
+                env=_environment(layout.threads, device),
+            )
+        finally:
+            os.close(write)
+        self.out = read
+
+    def submit(self, stage: Stage) -> None:
+        self.key = stage.key
+        fields = {
+            "key": stage.key,
+            "kind": stage.kind,
+            "parents": list(stage.parents),
+            "spec": plain(stage.spec),
+            "label": stage.label,
+            "tokens": stage.tokens,
+        }
+        assert self.process.stdin is not None  # noqa: S101 - opened with a pipe
+        with contextlib.suppress(BrokenPipeError):  # it died: the end of its other pipe tells
+            self.process.stdin.write(json.dumps(fields).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def messages(self) -> Iterator[Message]:
+        """What has arrived; ends with `died` where the process ended."""
+        data = os.read(self.out, 1 << 16)
+        if not data:
+            words = {"reason": self._obituary(), "words": self._words()}
+            yield Message("died", {"key": self.key, **words})
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            body = json.loads(line)
+            if body["op"] in ("outcome", "store"):
+                self.key = None
+            yield Message(body.pop("op"), body)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+        os.close(self.out)
+        self._errors.close()
+
+    def _obituary(self) -> str:
+        code = self.process.wait()
+        if code >= 0:
+            return f"its worker process ended with exit code {code}"
+        name = signal.Signals(-code).name
+        if -code == signal.SIGKILL:
+            return f"its worker process was killed ({name}), most likely for want of memory"
+        return f"its worker process crashed ({name})"
+
+    def _words(self) -> str:
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, size - _TAIL_BYTES))
+        return self._errors.read().decode(errors="replace")
+
+
+class Workers:
+    """At most `layout.workers` processes, each with one stage at a time."""
+
+    def __init__(self, store: Path, bodies: str, layout: Layout) -> None:
+        self._store = store
+        self._bodies = bodies
+        self._layout = layout
+        self._all: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
+
+    @property
+    def idle(self) -> bool:
+        """Whether another stage can be submitted."""
+        busy = sum(worker.key is not None for worker in self._all)
+        return busy < self._layout.workers
+
+    def submit(self, stage: Stage) -> None:
+        """Give `stage` to a free worker, starting one where none is free."""
+        free = next((worker for worker in self._all if worker.key is None), None)
+        (free or self._start()).submit(stage)
+
+    def wait(self, timeout: float | None) -> list[Message]:
+        """Messages, after at most `timeout` seconds (None: until there is one)."""
+        heard: list[Message] = []
+        for key, _ in self._selector.select(timeout):
+            worker: _Worker = key.data
+            for message in worker.messages():
+                heard.append(message)
+                if message.op == "died":
+                    self._remove(worker)
+        return heard
+
+    def close(self) -> None:
+        """Kill all; what they were running is lost, what they committed is kept."""
+        for worker in list(self._all):
+            self._remove(worker)
+        self._selector.close()
+
+    def _start(self) -> _Worker:
+        taken = [worker.device for worker in self._all]
+        device = min(self._layout.devices, key=taken.count)
+        worker = _Worker(self._store, self._bodies, self._layout, device)
+        self._all.append(worker)
+        self._selector.register(worker.out, selectors.EVENT_READ, worker)
+        return worker
+
+    def _remove(self, worker: _Worker) -> None:
+        self._all.remove(worker)
+        self._selector.unregister(worker.out)
+        worker.kill()
+
+
+def _environment(threads: int, device: str) -> dict[str, str]:
+    env = dict(os.environ)
+    env[MASTER_ENV] = str(os.getpid())
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        env[name] = str(threads)
+    env["TOKENIZERS_PARALLELISM"] = "false"
+    env["CUDA_VISIBLE_DEVICES"] = device
+    return env
