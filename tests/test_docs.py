@@ -21,7 +21,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_cli_reference_is_what_help_prints() -> None:
     made = subprocess.run(
         [sys.executable, ROOT / "tools" / "cli_reference.py", "--print"],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == made, (
         "docs/cli.md has drifted: run python tools/cli_reference.py"

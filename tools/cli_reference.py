@@ -1,4 +1,4 @@
-"""Write docs/cli.md from what every command's --help prints; `--print` writes to standard output."""
+"""Write docs/cli.md from what every command's --help prints; `--print` prints it instead."""
 
 from __future__ import annotations
 

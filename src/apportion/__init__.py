@@ -6,14 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from apportion.advise.study import advise_study
     from apportion.config.study import Study
-    from apportion.run.api import run
+    from apportion.run.api import run_study
     from apportion.surface.hierarchy import fit
 
 __version__ = "0.1.0"
-__all__ = ["Study", "__version__", "fit", "run"]
+__all__ = ["Study", "__version__", "advise_study", "fit", "run_study"]
 
-_HOMES = {"Study": "apportion.config.study", "run": "apportion.run.api", "fit": "apportion.surface.hierarchy"}
+_HOMES = {
+    "Study": "apportion.config.study",
+    "advise_study": "apportion.advise.study",
+    "fit": "apportion.surface.hierarchy",
+    "run_study": "apportion.run.api",
+}
 
 
 def __getattr__(name: str) -> Any:

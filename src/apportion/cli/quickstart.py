@@ -53,8 +53,8 @@ def _write_study(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if not study_file.exists():
-            text = resources.files("apportion.config").joinpath("quickstart.yaml").read_text("utf-8")
-            study_file.write_text(text, encoding="utf-8")
+            shipped = resources.files("apportion.config").joinpath("quickstart.yaml")
+            study_file.write_text(shipped.read_text("utf-8"), encoding="utf-8")
     except OSError as error:
         raise StudyError(
             f"cannot be written: {error.strerror}.",

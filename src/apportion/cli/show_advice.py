@@ -80,7 +80,8 @@ def _table(*headings: str) -> Table:
 
 
 def _share_table(advice: Advice) -> Table:
-    table = _table("SFT share", "demonstrations", "pref. units", "score", "90 %", "P(best)", "regret")
+    headings = ("SFT share", "demonstrations", "pref. units", "score", "90 %", "P(best)", "regret")
+    table = _table(*headings)
     for row in advice.shares:
         best = row.share == advice.share
         table.add_row(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show_results(rows: Sequence[CellResult]) -> None:
-    """A table for each (model, task, method): scores in percent, what is missing with its reason."""
+    """A table for each (model, task, method): scores in percent; why, where there is none."""
     from rich.table import Table
 
     for model, task, method in dict.fromkeys((r.model, r.task, r.method) for r in rows):

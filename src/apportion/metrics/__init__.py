@@ -1,0 +1,1 @@
+"""Pure scoring functions, and what a score can tell."""

@@ -1,0 +1,1 @@
+"""Tasks: columns, prompt format and metric."""
