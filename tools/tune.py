@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-VALIDATION = slice(20_000, 20_300)
+VALIDATION = slice(20_000, 20_600)
 DATA_SEED = 9_001
 RATES = {
     "sft": (2e-4, 5e-4, 1e-3, 2e-3, 4e-3),
@@ -24,8 +24,8 @@ RATES = {
 }
 
 
-def measure(job: tuple[str, float, int, int, str, int]) -> dict[str, Any]:
-    """Train and score one cell; `job`: (what, rate, n_sft, n_pref, model, train seed)."""
+def measure(job: tuple[str, float, int, int, str, int, dict[str, float]]) -> dict[str, Any]:
+    """Train and score a cell; `job`: (what, rate, n_sft, n_pref, model, train seed, changes)."""
     import torch
 
     from apportion.compile.identity import identify
@@ -40,9 +40,9 @@ def measure(job: tuple[str, float, int, int, str, int]) -> dict[str, Any]:
     from apportion.training.sft import train_sft
 
     torch.set_num_threads(1)
-    what, rate, n_sft, n_pref, name, seed = job
+    what, rate, n_sft, n_pref, name, seed, changes = job
     values = {**RECIPES["sandbox"]}
-    values[what] = {**values[what], "learning_rate": rate}
+    values[what] = {**values[what], "learning_rate": rate, **changes}
     recipe = Recipe(**values)
     ref, task = identify(name).ref, get_task("math")
     tokenizer = load_tokenizer(ref)
@@ -77,6 +77,7 @@ def measure(job: tuple[str, float, int, int, str, int]) -> dict[str, Any]:
     n = len(scores)
     return {
         "rate": rate,
+        **changes,
         "n_sft": n_sft,
         "n_pref": n_pref,
         "seed": seed,
@@ -95,10 +96,12 @@ def main() -> None:
     parser.add_argument("--model", default="sandbox:small")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rates", type=float, nargs="+")
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=NUMBER")
     asked = parser.parse_args()
     rates = asked.rates or RATES[asked.what]
+    changes = {field: float(number) for field, number in (text.split("=") for text in asked.set)}
     jobs = [
-        (asked.what, rate, asked.n_sft, asked.n_pref, asked.model, seed)
+        (asked.what, rate, asked.n_sft, asked.n_pref, asked.model, seed, changes)
         for rate in rates
         for seed in range(asked.seeds)
     ]
