@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,16 +21,17 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from apportion.models.resolve import resolve_model
 from apportion.store import crash
 from apportion.store.executions import ran_again, read_executions
 
 STUDY = """
-models: [sandbox:small]
+models: [{model}]
 tasks: [math]
-lattice: {n_sft: [0, 16, 32], n_pref: [0, 16]}
+lattice: {{n_sft: [0, 16, 32], n_pref: [0, 16]}}
 replicates: 1
 recipe: sandbox
-evaluation: {n_items: 16}
+evaluation: {{n_items: 16}}
 """
 # What a run passes on its way, with how often it may be passed before the crash.
 POINTS = [*((name, 1) for name in crash.OPENING), *((name, 2) for name in crash.COMMIT),
@@ -56,7 +58,9 @@ class Bench:
         self.folder = folder
         self.workers = workers
         self.study = folder / "study.yaml"
-        self.study.write_text(STUDY)
+        # A copy: whatever happens to the installed model, this bench compares like with like.
+        model = shutil.copytree(resolve_model("sandbox:small").path, folder / "model")
+        self.study.write_text(STUDY.format(model=model))
         self.stores = 0
         clock = time.monotonic()
         truth = folder / "truth"

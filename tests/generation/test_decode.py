@@ -10,7 +10,7 @@ from apportion.generation.decode import generate
 from apportion.models.policy import load_base, prepare_for_training
 from apportion.models.resolve import resolve_model
 from apportion.models.template import load_tokenizer, make_template
-from tiny import make_tiny_model
+from tiny import make_tiny_gpt2, make_tiny_model
 
 PROMPTS = ["One", "How many?", "a", "A much longer prompt than the others are.", "zz top", "Hm."]
 GREEDY = Decoding(max_new_tokens=24)
@@ -64,6 +64,14 @@ def test_greedy_is_what_transformers_gives_in_any_batch(world, batch_size):
     assert [(c.text, c.n_tokens, c.truncated) for c in found] == [
         expected(world, prompt) for prompt in PROMPTS
     ]
+
+
+def test_absolute_positions_do_not_count_padding(tmp_path):
+    """Rotary models would not notice: only distances matter to them."""
+    other = World(make_tiny_gpt2(tmp_path / "m"))
+    found = other.ask(batch_size=100)
+    assert [c.text for c in found] == [expected(other, prompt)[0] for prompt in PROMPTS]
+    assert len({c.text for c in found}) > 3
 
 
 def test_the_cases_that_matter_occur(world):

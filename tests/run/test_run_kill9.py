@@ -8,6 +8,8 @@ import signal
 import time
 from functools import partial
 
+import pytest
+
 from apportion.run.results import collect, to_csv
 from apportion.store.executions import ran_again, read_executions
 from apportion.store.store import Store
@@ -21,6 +23,7 @@ def table(plan, place) -> str:
         return to_csv(collect(plan, store))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
     chance = random.Random(20)
     plan = fake_plan(n_sft=(0, 2, 4, 8), n_pref=(0, 3, 5), replicates=2, delay=0.02, size=200_000)

@@ -263,7 +263,7 @@ def test_doing_nothing_imports_no_torch(tmp_path):
     run_fake(plan, tmp_path / "s")
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; from fake_study import *; "
-        f"from apportion.run.api import run_study as run; from apportion.run.progress import ProgressDisplay; "
+        f"import apportion.run.api, apportion.run.progress; "
         f"r = run_fake(fake_plan(n_sft=(0,), n_pref=(0,)), {str(tmp_path / 's')!r}, 2); "
         "assert r.executed == 0; "
         "print([m for m in ('torch', 'transformers', 'rich') if m in sys.modules])"

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from tiny_examples import Tiny
 from transformers.trainer_pt_utils import get_parameter_names
 
 from apportion.config.recipe import LoraRecipe, PreferenceRecipe, SftRecipe
@@ -13,6 +14,7 @@ from apportion.training import loop
 from apportion.training.batches import Row, collate, encode, micro_batches, token_logps
 from apportion.training.dpo import reference_logps, train_dpo
 from apportion.training.sft import train_sft
+from tiny import make_tiny_gpt2
 
 SFT = SftRecipe(learning_rate=2e-3, batch_size=4, epochs=2, warmup_ratio=0)
 DPO = PreferenceRecipe(learning_rate=1e-3, batch_size=4, epochs=2, warmup_ratio=0)
@@ -67,6 +69,17 @@ def test_dropout_is_drawn_under_the_seed_and_only_in_training(tiny):
     whole, _ = sft(tiny, lora=LoraRecipe(r=4))
     assert not same(dropped, whole)
     assert references(tiny, dropped.train()) == references(tiny, dropped.eval())
+
+
+def test_the_models_own_dropout_stays_off(tmp_path):
+    tiny = Tiny(make_tiny_gpt2(tmp_path / "m"))
+    ready, asleep = tiny.model().train(), tiny.model().eval()
+    assert references(tiny, ready) == references(tiny, asleep)
+    for train in (sft, lambda t, *, model: dpo(t, model)):
+        train(tiny, model=ready)
+        train(tiny, model=asleep)
+        assert same(ready, asleep)
+    assert not same(ready, tiny.model())
 
 
 def test_the_dropout_of_a_frozen_adapter_stays_off(tiny, tmp_path):

@@ -24,6 +24,8 @@ def show_study_advice(answer: StudyAdvice, *, brief: bool = False) -> None:
 
             out.print(_share_table(advice))
             out.print(_rule_table(advice))
+            if any(rule.interpolated for rule in advice.baselines):
+                out.print("* between the two neighbouring measured shares")
             out.print(describe(advice), markup=False)
             out.print()
     for reason in answer.refused:
@@ -71,16 +73,18 @@ def _headline(advice: Advice) -> None:
 
 
 def _table(*headings: str) -> Table:
+    """Columns of numbers behind one of words, narrow enough for 80 columns."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(pad_edge=False)
+    table = Table(pad_edge=False, box=box.SIMPLE_HEAD, collapse_padding=True)
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number == 0 else "right")
+        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
     return table
 
 
 def _share_table(advice: Advice) -> Table:
-    headings = ("SFT share", "demonstrations", "pref. units", "score", "90 %", "P(best)", "regret")
+    headings = ("SFT share", "SFT", "pref.", "score", "90 %", "P(best)", "regret")
     table = _table(*headings)
     for row in advice.shares:
         best = row.share == advice.share
@@ -97,24 +101,33 @@ def _share_table(advice: Advice) -> Table:
     return table
 
 
+_RULES = {"best share at the largest measured budget": "best at the largest budget"}
+_VERDICTS = {
+    "the recommended share is better": "beaten",
+    "cannot be told apart": "not told apart",
+    "the same share": "the same",
+}
+
+
 def _rule_table(advice: Advice) -> Table:
-    table = _table("simple rule", "share", "score", "advice is better by", "90 %", "")
+    table = _table("simple rule", "share", "score", "advice gains", "90 %", "")
     for rule in advice.baselines:
         table.add_row(*_rule(rule))
     return table
 
 
 def _rule(rule: Baseline) -> list[str]:
+    name = _RULES.get(rule.name, rule.name)
     if rule.share is None or rule.difference is None:
-        return [rule.name, "–", "–", "–", "–", rule.reason or ""]
-    note = " (interpolated)" if rule.interpolated else ""
+        return [name, "–", "–", "–", "–", rule.reason or ""]
+    same = rule.verdict == "the same share"
     return [
-        rule.name + note,
+        name + ("*" if rule.interpolated else ""),
         _percent(rule.share),
         points(rule.expected_score),
-        points(rule.difference.mean),
-        _span(rule.difference.interval),
-        rule.verdict or "",
+        "–" if same else points(rule.difference.mean),
+        "–" if same else _span(rule.difference.interval),
+        _VERDICTS.get(rule.verdict or "", rule.verdict or ""),
     ]
 
 
@@ -143,7 +156,7 @@ def show_plan(plan: FirstPlan) -> None:
         f"{points(plan.expected_regret)}, with 90 % below {points(plan.q90_regret)}.",
         markup=False,
     )
-    table = _table("simple rule", "share", "score", "plan is better by", "90 %")
+    table = _table("simple rule", "share", "score", "plan gains", "90 %")
     for rule in plan.baselines:
         span = _span(rule.difference.interval)
         difference = points(rule.difference.mean)

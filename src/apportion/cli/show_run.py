@@ -14,16 +14,23 @@ if TYPE_CHECKING:
 
 def show_results(rows: Sequence[CellResult]) -> None:
     """A table for each (model, task, method): scores in percent; why, where there is none."""
+    from rich import box
     from rich.table import Table
 
     for model, task, method in dict.fromkeys((r.model, r.task, r.method) for r in rows):
-        title = f"{model} · {task} · {method}: scores in percent ± one standard error of the items"
-        table = Table(title=title, title_justify="left", pad_edge=False)
-        for heading in ("demonstrations", "pairs", "replicate"):
-            table.add_column(heading, justify="right")
-        table.add_column("score")
+        title = f"{model} · {task} · {method}: percent ± one standard error of the items"
+        table = Table(
+            title=title,
+            title_justify="left",
+            pad_edge=False,
+            box=box.SIMPLE_HEAD,
+            collapse_padding=True,
+        )
+        for heading in ("SFT", "pref.", "repl."):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("score", no_wrap=True)
         for heading in ("lenient", "no format", "cut off", "tokens", "items"):
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", no_wrap=True)
         for row in rows:
             if (row.model, row.task, row.method) == (model, task, method):
                 table.add_row(*_cells(row))
@@ -35,7 +42,7 @@ def _cells(row: CellResult) -> list[str]:
     if row.status != "done":
         from rich.markup import escape
 
-        return [*counts, escape(f"{row.status}: {row.reason}")]
+        return [*counts, escape(f"{row.status}: {row.reason}"[:60])]
     length = "–" if row.response_tokens is None else f"{row.response_tokens:.0f}"
     return [
         *counts,

@@ -40,7 +40,7 @@ class StageRecipe(Frozen):
     batch_size: Annotated[Positive, Field(description="Effective batch, in examples.")] = 16
     micro_batch_size: Annotated[
         Positive | None,
-        Field(description="Examples per forward pass; empty: the whole batch."),
+        Field(description="Examples per forward pass; empty: as many as run fastest."),
     ] = None
     weight_decay: Annotated[Number, Field(ge=0)] = 0.01
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -218,19 +218,25 @@ def score_by_budget(group: Group) -> Figure:
     return figure
 
 
-def _edges(shares: Sequence[float], k: int) -> tuple[float, float]:
-    """Where a share's own stretch of the axis begins and ends: half-way to its neighbours."""
-    low = (shares[k - 1] + shares[k]) / 2 if k > 0 else shares[k] - 0.02
-    high = (shares[k] + shares[k + 1]) / 2 if k + 1 < len(shares) else shares[k] + 0.02
-    return low, high
+def _stretches(places: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of neighbouring places as (first, last): what lies between two safe shares is shaded,
+    what lies between a safe and an unsafe one was not measured and is not."""
+    runs: list[tuple[int, int]] = []
+    for place in places:
+        if runs and place == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], place)
+        else:
+            runs.append((place, place))
+    return runs
 
 
 def _draw_shares(ax: Any, group: Group, advice: Advice) -> None:
     rows = advice.shares
     shares = [row.share for row in rows]
     safe = [k for k, share in enumerate(shares) if share in advice.safe_shares]
-    for k in safe:
-        ax.axvspan(*_edges(shares, k), color=_SAFE, alpha=0.35, linewidth=0)
+    for first, last in _stretches(safe):
+        ends_of = shares[first] - 0.03, shares[last] + 0.03
+        ax.axvspan(*ends_of, color=_SAFE, alpha=0.35, linewidth=0)
     base = group.cell(0, 0)
     if base is not None:
         ax.axhline(100 * base.mean, color=_QUIET, linestyle="--", linewidth=1.2)
