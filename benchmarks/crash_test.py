@@ -10,6 +10,7 @@ the uninterrupted run, and no artifact that was visible after a kill may have be
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import random
 import shutil
@@ -91,13 +92,17 @@ class Bench:
     def close_store(self, store: Path, tally: Tally) -> None:
         """Finish what was killed, and compare."""
         with_rest = Watch(store)
-        if self.start(store).wait() != 0:
-            tally.unlike += 1
+        code = self.start(store).wait()
         tally.again += with_rest.again()
         tally.stores += 1
         tally.finished += len(artifacts(store))
         tally.again += len(ran_again(store / "executions.log"))
-        tally.unlike += self.table(store) != self.truth
+        table = self.table(store)
+        if code != 0 or table != self.truth:
+            tally.unlike += 1
+            names = ("uninterrupted", f"{store.name} (exit {code})")
+            lines = [text.decode().splitlines() for text in (self.truth, table)]
+            print("\n".join(difflib.unified_diff(*lines, *names, lineterm="")))
 
 
 class Watch:

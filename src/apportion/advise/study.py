@@ -48,7 +48,7 @@ def advise_study(
         estimate = fit(rows, model=model, task=task, method=method)
         estimates.append(estimate)
         if estimate.status != "ok":
-            refused += [f"{name}: {estimate.status}: {'; '.join(estimate.reasons)}"]
+            refused.append(f"{name}: {'; '.join(estimate.reasons)}")
         elif budgets is None:
             levels, without = advise_levels(estimate, epsilon=epsilon, delta=delta, sandbox=sandbox)
             given += levels
