@@ -1,0 +1,70 @@
+"""Advice for whole studies: every group answered or refused with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from apportion.advise.study import advise_study
+from apportion.config.study import Prices
+from apportion.surface.simulate import budget_cells, law, simulate
+
+LEVELS, SHARES = (100, 1000), (0.0, 0.25, 1.0)
+
+
+def rows(model="sandbox:small", **more):
+    cells = budget_cells(LEVELS, SHARES)
+    truth = {key: law(*key) for key in cells}
+    made = simulate(truth, replicates=2, sigma=0.02, n_items=100, seed=3, lines=cells, **more)
+    return [replace(row, model=model) for row in made]
+
+
+def test_every_group_gets_its_own_advice():
+    answer = advise_study([*rows("sandbox:small"), *rows("org/real")])
+    asked = [(one.model, one.budget, one.sandbox) for one in answer.advice]
+    assert asked == [
+        ("sandbox:small", 100, True),
+        ("sandbox:small", 1000, True),
+        ("org/real", 100, False),
+        ("org/real", 1000, False),
+    ]
+    assert answer.refused == ()
+    assert [estimate.model for estimate in answer.estimates] == ["sandbox:small", "org/real"]
+
+
+def test_a_budget_out_of_reach_is_refused_and_the_others_are_not():
+    answer = advise_study(rows(), budgets=[300, 1e6])
+    assert [one.budget for one in answer.advice] == [300]
+    assert len(answer.refused) == 1
+    assert "budget 1e+06" in answer.refused[0] and "not enough evidence" in answer.refused[0]
+
+
+def test_too_little_evidence_is_said_once():
+    few = [row for row in rows() if (row.n_sft, row.n_pref) in {(0, 0), (100, 0)}]
+    answer = advise_study(few)
+    assert answer.advice == ()
+    assert len(answer.refused) == 1
+    assert answer.refused[0].count("not enough evidence") == 1
+
+
+def test_failed_cells_are_absent_and_the_rest_is_answered():
+    made = [
+        replace(row, status="failed", reason="the disk was full", score=None, item_scores=None)
+        if (row.n_sft, row.n_pref) == (250, 750)
+        else row
+        for row in rows()
+    ]
+    answer = advise_study(made)
+    shares = {one.budget: [row.share for row in one.shares] for one in answer.advice}
+    assert shares == {100: [0.0, 0.25, 1.0], 1000: [0.0, 1.0]}
+    assert any("the disk was full" in reason for reason in answer.estimates[0].absent)
+
+
+def test_a_lattice_answers_any_budget_and_says_so_without_one():
+    cells = {(a, b): law(a, b) for a in (0, 100, 400) for b in (0, 100, 400)}
+    made = simulate(cells, replicates=2, sigma=0.02, n_items=100, seed=3)
+    unasked = advise_study(made)
+    assert unasked.advice == () and "--budget" in unasked.refused[0]
+    dear = advise_study(made, budgets=[300], prices=Prices(sft=2, preference=1)).advice
+    even = advise_study(made, budgets=[300], prices=Prices(sft=1, preference=1)).advice
+    assert max(row.n_sft for row in dear[0].shares) == 150
+    assert max(row.n_sft for row in even[0].shares) == 300
