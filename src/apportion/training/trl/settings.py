@@ -54,8 +54,12 @@ def steps(n: int, settings: Settings) -> list[list[int]]:
     return list(effective_batches(n, recipe, settings.seed))
 
 
-def per_device(settings: Settings, processes: int) -> int:
-    """Examples of one forward pass of one process. StudyError where they make up no batch."""
+def per_device(settings: Settings, n: int, processes: int) -> int:
+    """Examples of one forward pass of one process. StudyError where they make up no batch.
+
+    TRL averages DPO over forward passes, whatever their size. Where the last batch of an epoch
+    would end in a shorter one, whose pairs would weigh more, smaller passes are taken.
+    """
     recipe = settings.recipe
     if settings.by_sequence:
         size = 1
@@ -63,12 +67,15 @@ def per_device(settings: Settings, processes: int) -> int:
         size = settings.kto.group(recipe)
         if processes > 1:
             raise StudyError(
-                "TRL averages the KL of KTO's groups over all processes, which changes its meaning.",
+                "TRL averages the KL of KTO's groups over all processes: another method.",
                 field="methods",
                 mend="train KTO in one process per stage, and several stages at a time.",
             )
     else:
         size = recipe.micro_batch_size or max(1, recipe.batch_size // processes)
+        rest = n % recipe.batch_size
+        if settings.method == "dpo" and processes == 1 and rest > size:
+            size = math.gcd(size, rest)
     if recipe.batch_size % (size * processes):
         raise StudyError(
             f"forward passes of {size} in {processes} processes do not make up a batch of "
@@ -79,12 +86,10 @@ def per_device(settings: Settings, processes: int) -> int:
     return size
 
 
-def arguments(
-    settings: Settings, folder: Path, n: int, *, processes: int
-) -> dict[str, Any]:
+def arguments(settings: Settings, folder: Path, n: int, *, processes: int) -> dict[str, Any]:
     """Keyword arguments of TRL's config for `n` examples; `folder` is for checkpoints."""
     recipe, cuda = settings.recipe, torch.cuda.is_available()
-    size = per_device(settings, processes)
+    size = per_device(settings, n, processes)
     n_steps = len(steps(n, settings))
     optimizer = "adamw_torch_fused" if cuda else "adamw_torch"
     found: dict[str, Any] = {

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,13 +123,9 @@ def _trainer(
         # Without PEFT's wrapper TRL sees one model whose every active adapter counts. With it, TRL
         # would look for an adapter to switch off, and lose the frozen ones of the chain.
         extra["ref_model"] = causal_lm(reference().requires_grad_(False).eval())
-    args = config(
-        **arguments(settings, folder / _CHECKPOINTS, len(data), processes=processes)
-    )
+    args = config(**arguments(settings, folder / _CHECKPOINTS, len(data), processes=processes))
     kind.order = EpochOrder(epochs)
-    trainer = kind(
-        model=model, args=args, train_dataset=data, processing_class=tokenizer, **extra
-    )
+    trainer = kind(model=model, args=args, train_dataset=data, processing_class=tokenizer, **extra)
     trainer.order = kind.order
     trainer.remove_callback(PrinterCallback)
     if settings.by_sequence:
@@ -194,9 +191,7 @@ class _Record(TrainerCallback):  # type: ignore[misc]
             extra=extra | {"dropped": float(self._dropped)},
         )
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         if "loss" not in logs:
             return
         record = self.of({**logs, "step": state.global_step})
@@ -250,7 +245,12 @@ def _kept_quiet() -> Iterator[None]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     os.environ["TQDM_DISABLE"] = "1"
     datasets.disable_progress_bars()
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.enable_grad(),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         try:
             yield
         finally:

@@ -6,7 +6,7 @@ What is overridden, and why:
 |---|---|---|
 | `_prepare_dataset` | tokenising text | tokens are ours (`columns`); DPO and KTO take text alone |
 | `_get_train_sampler` | a permutation of its own | the order is the native loop's, from one seed |
-| `_save`, `_load_from_checkpoint` | saving all adapters, restoring the first | a chain's newest adapter is what is trained |
+| `_save`, `_load_from_checkpoint` | all adapters, the first | the newest one is trained |
 | `create_model_card`, `_send_telemetry` | a README, a call home | nobody asked for them |
 
 `train` verifies that none of this was passed by: a TRL that renames one of these is refused.
