@@ -166,7 +166,7 @@ def _precomputed(trainer: Any, columns: Columns) -> dict[str, list[float]]:
     return {name: list(data[name][:]) for name in _REFERENCE if name in data.column_names}
 
 
-class _Record(TrainerCallback):  # type: ignore[misc]
+class _Record(TrainerCallback):
     """Turns TRL's log into step records, as they come and at the end."""
 
     def __init__(
@@ -191,7 +191,8 @@ class _Record(TrainerCallback):  # type: ignore[misc]
             extra=extra | {"dropped": float(self._dropped)},
         )
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
         if "loss" not in logs:
             return
         record = self.of({**logs, "step": state.global_step})
@@ -200,14 +201,14 @@ class _Record(TrainerCallback):  # type: ignore[misc]
             self._on_step(record, len(self._order))
 
 
-class _Save(TrainerCallback):  # type: ignore[misc]
+class _Save(TrainerCallback):
     """Asks for a checkpoint when the last one (or the beginning) is long ago."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._last = time.monotonic()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         due = time.monotonic() - self._last >= self._seconds
         if args.world_size > 1:  # all processes save together, or they would wait for each other
             flag = torch.tensor([float(due)], device=args.device)

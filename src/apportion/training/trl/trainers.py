@@ -20,7 +20,12 @@ from typing import Any
 
 import torch
 from torch.utils.data import Sampler
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from apportion.models.policy import adapters_of, save_trained
 from apportion.training.trl.settings import Method
@@ -97,20 +102,20 @@ def load_trained(model: Any, folder: Path) -> None:
     from peft import set_peft_model_state_dict
 
     weights = load_file(folder / "adapter_model.safetensors")
-    found = set_peft_model_state_dict(model, weights, adapter_name=names[-1])
+    found: Any = set_peft_model_state_dict(model, weights, adapter_name=names[-1])
     if found.unexpected_keys:
         raise ValueError(f"the checkpoint is of another adapter: {found.unexpected_keys}")
 
 
-class BridgedSFT(Bridged, SFTTrainer):  # type: ignore[misc]
+class BridgedSFT(Bridged, SFTTrainer):
     """SFT on tokenised rows."""
 
 
-class BridgedDPO(Bridged, DPOTrainer):  # type: ignore[misc]
+class BridgedDPO(Bridged, DPOTrainer):
     """DPO on tokenised pairs."""
 
 
-class BridgedKTO(Bridged, KTOTrainer):  # type: ignore[misc]
+class BridgedKTO(Bridged, KTOTrainer):
     """KTO on tokenised labels in their groups, with the mismatched responses."""
 
 
