@@ -41,13 +41,16 @@ _STAGE: dict[str, Any] = {
 }  # fmt: skip
 
 
+KTO = KtoRecipe(beta=0.2, desirable_weight=1.3, undesirable_weight=0.8)
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
     method: str
     recipe: Any
     lora: LoraRecipe | None = None
-    kto: KtoRecipe = KtoRecipe(beta=0.2, desirable_weight=1.3, undesirable_weight=0.8)
+    kto: KtoRecipe = KTO
 
 
 LORA = LoraRecipe(r=4, alpha=8)
@@ -200,8 +203,11 @@ class World:
             kto=case.kto if case.method == "kto" else None,
         )  # fmt: skip
         reference = None if case.method == "sft" else self.reference
-        return watched(self.policy(case), lambda model: train(
-            model, self.tokenizer, columns, settings, folder, reference=reference).logs)  # fmt: skip
+
+        def by_trl(model: Any) -> list[Any]:
+            return train(model, self.tokenizer, columns, settings, folder, reference=reference).logs
+
+        return watched(self.policy(case), by_trl)
 
 
 def watched(model: Any, train: Callable[[Any], list[Any]]) -> Run:

@@ -25,7 +25,7 @@ ACCELERATE = "APPORTION_ACCELERATE"
 _OWNER = "APPORTION_OWNER"
 _ERROR = "error.json"
 _POLL_SECONDS = 0.5
-_TAIL = 2000
+_TAIL = 400  # bytes: the end of what they said has the reason
 
 
 def launched(folder: Path, progress: Callable[[float], None]) -> Path:
