@@ -71,11 +71,11 @@ CASES = (
     Case("sft, LoRA", "sft", _sft(1e-2, max_grad_norm=1.5), LORA),
     Case("sft by sequence", "sft", _sft(3e-3, loss_weighting="sequence", micro_batch_size=1)),
     Case("dpo", "dpo", _preference(1e-3)),
-    Case("dpo, LoRA, linear", "dpo", _preference(3e-3, schedule="linear"), LORA),
+    Case("dpo, LoRA, linear", "dpo", _preference(3e-3, schedule="linear", max_grad_norm=0.7), LORA),
     Case("dpo, whole batches", "dpo", _preference(1e-3, micro_batch_size=None)),
     Case("kto", "kto", _preference(1e-3, max_grad_norm=0.1)),
     Case("kto, LoRA", "kto", _preference(3e-3, max_grad_norm=0.1), LORA),
-    Case("kto, one group a step", "kto", _preference(1e-3, max_grad_norm=0.1,
+    Case("kto, one group a step", "kto", _preference(3e-3, max_grad_norm=0.1,
          micro_batch_size=None)),
 )  # fmt: skip
 
@@ -143,7 +143,7 @@ class World:
     def reference(self) -> Any:
         """Not the policy: its weights are moved."""
         model = load_base(self.ref, dtype="float32")
-        stream = torch.Generator().manual_seed(1)
+        stream = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for weight in model.parameters():
                 weight += 0.02 * torch.randn(weight.shape, generator=stream)
@@ -268,21 +268,22 @@ def faults(case: Case, monkeypatch: Any) -> dict[str, Callable[[World], Run]]:
     """Native runs with one thing wrong each."""
 
     def wrong_mask(world: World) -> Run:
-        """The last token of each prompt counts as response."""
+        """The first two tokens of each response are left out. (One alone, the space, or a prompt's
+        last one put in, is the same in both of a pair, and DPO's margin is blind to it.)"""
         from apportion.training import batches
 
-        def one_more(*args: Any, **kwargs: Any) -> Any:
+        def one_less(*args: Any, **kwargs: Any) -> Any:
             row = batches.encode(*args, **kwargs)
-            return row and replace(row, start=row.start - 1)
+            return row and replace(row, start=row.start + 2)
 
         with monkeypatch.context() as patch:
             for module in ("sft", "dpo"):
-                patch.setattr(f"apportion.training.{module}.encode", one_more)
+                patch.setattr(f"apportion.training.{module}.encode", one_less)
             real = kto_module.encode_labels
 
             def labels(*args: Any, **kwargs: Any) -> Any:
                 rows = real(*args, **kwargs)
-                moved = tuple(replace(row, start=row.start - 1) for row in rows.matched)
+                moved = tuple(replace(row, start=row.start + 2) for row in rows.matched)
                 return replace(rows, matched=moved)
 
             patch.setattr(kto_module, "encode_labels", labels)

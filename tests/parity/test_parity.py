@@ -79,9 +79,9 @@ FAULTY = [
 
 @pytest.mark.parametrize(("case", "fault"), FAULTY, ids=lambda v: getattr(v, "name", v))
 def test_a_fault_would_be_seen(case, fault, runs, world, monkeypatch, table):
-    """Each wrong run is far outside the limits, not by a hair."""
+    """Each wrong run is well outside the limits; wrong beta is 1 % off."""
     _, theirs = runs(case)
     found = compare(faults(case, monkeypatch)[fault](world), theirs, case)
     table.append(found.row(f"{case.name}: {fault}"))
     assert not found.agrees
-    assert found.loss > 1e-4 and found.gradient > 1e-3
+    assert found.loss > 1e-4 and found.gradient > 2e-4

@@ -242,6 +242,14 @@ def test_missing_packages_are_named(tiny, tmp_path, monkeypatch):
         load_base(tiny.ref, dtype="float32", quantization="4bit")
 
 
+def test_4_bits_need_a_gpu(tiny, monkeypatch):
+    """On a CPU bitsandbytes gives no gradients once the model was used without, and no error."""
+    monkeypatch.setattr("apportion.models.policy.find_spec", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(StudyError, match="CUDA GPU"):
+        load_base(tiny.ref, dtype="float32", quantization="4bit")
+
+
 def test_a_job_survives_its_folder(tmp_path):
     from apportion.training.trl.job import Job
 

@@ -38,7 +38,14 @@ def trainer_problems(study: Study, refs: list[ModelRef]) -> Iterator[UserError]:
             require_trl()
         except StudyError as error:
             yield error
-    if study.trackers and refs and not any(trainer_of(study, ref) == "trl" for ref in refs):
+    native = [ref.name for ref in refs if trainer_of(study, ref) == "native"]
+    if study.recipe.quantization != "none" and native:
+        yield StudyError(
+            f"the native loop does not train over a base in 4 bits ({native[0]}).",
+            field="recipe.quantization",
+            mend="write trainer: trl, or quantization: none.",
+        )
+    if study.trackers and refs and len(native) == len(refs):
         yield StudyError(
             "nothing would be reported: the native trainer has no trackers.",
             field="trackers",

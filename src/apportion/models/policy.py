@@ -34,7 +34,7 @@ def load_base(ref: ModelRef, *, dtype: str, quantization: str = "none") -> PreTr
     """The untuned model in evaluation mode. `dtype`: ``float32`` or ``bfloat16``.
 
     `quantization`: ``4bit`` for 4-bit NormalFloat weights, computed with in `dtype`; StudyError
-    where bitsandbytes is missing. Such a model is put on its device here, and stays there.
+    without bitsandbytes or a CUDA GPU. Such a model is put on its device here, and stays there.
 
     Only safetensors are read, and no code that comes with a model is run: ModelError where that
     is not enough.
@@ -46,13 +46,16 @@ def load_base(ref: ModelRef, *, dtype: str, quantization: str = "none") -> PreTr
 
 def _in_4bit(dtype: str) -> dict[str, Any]:
     """What `from_pretrained` is told for QLoRA."""
+    where = "recipe.quantization"
+    mend = "use a machine with a CUDA GPU and `pip install 'apportion[qlora]'`, or write none."
     if find_spec("bitsandbytes") is None:
         raise StudyError(
-            "quantization: 4bit needs bitsandbytes, which is not installed.",
-            field="recipe.quantization",
-            mend="run `pip install bitsandbytes` (best on a machine with a CUDA GPU), or write "
-            "quantization: none.",
+            "quantization: 4bit needs bitsandbytes, which is not installed.", field=where, mend=mend
         )
+    if not torch.cuda.is_available():
+        # On a CPU bitsandbytes repacks weights once they were used without gradients, and then
+        # computes other numbers, and no gradients, without an error.
+        raise StudyError("quantization: 4bit needs a CUDA GPU.", field=where, mend=mend)
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
@@ -61,7 +64,7 @@ def _in_4bit(dtype: str) -> dict[str, Any]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=_DTYPES[dtype],
     )
-    here = int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
+    here = int(os.environ.get("LOCAL_RANK", "0"))
     return {"quantization_config": config, "device_map": {"": here}}
 
 
