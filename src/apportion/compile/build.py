@@ -17,6 +17,7 @@ from apportion.compile.identity import Identity, identify
 from apportion.compile.plan import SEMANTICS, Cell, Kind, Plan, Stage, stage_key
 from apportion.compile.pools import Pools, read_pools
 from apportion.compile.problems import problems
+from apportion.compile.trainer import trainer_spec
 from apportion.config.study import Study
 from apportion.data.prefixes import Prefix
 from apportion.errors import ManyErrors
@@ -74,6 +75,13 @@ class _Builder:
             "sft": recipe.sft.model_dump(mode="json"),
             "preference": recipe.preference.model_dump(mode="json"),
         }
+        self.kto = {
+            **recipe.kto.model_dump(mode="json"),
+            "group_size": recipe.kto.group(recipe.preference),
+        }
+        # Named only where they are used, so that the keys of all others stay what they are.
+        self.trainer = trainer_spec(self.study, self.model.ref)
+        self.base = {} if recipe.quantization == "none" else {"quantization": recipe.quantization}
         self.decoding = evaluation.decoding.model_dump(mode="json")
         if self.decoding["max_new_tokens"] is None:
             self.decoding["max_new_tokens"] = self.task.max_new_tokens
@@ -123,10 +131,12 @@ class _Builder:
             "max_length": self.study.recipe.max_length,
             "dtype": self.study.recipe.dtype,
             "train_seed": train_seed,
+            **self.base,
+            **self.trainer,
         }
 
     def _tokens(self, side: Literal["sft", "preference"], data: Prefix) -> float:
-        sequences = data.n * (2 if side == "preference" else 1)
+        sequences = data.n * (2 if side == "preference" else 1)  # a label has one: at most
         longest = sequences * self.study.recipe.max_length
         epochs = getattr(self.study.recipe, side).epochs
         return float(min(data.characters / self.per_token, longest) * epochs)
@@ -149,7 +159,8 @@ class _Builder:
         seeds = self._seeds(replicate)
 
         def make() -> Stage:
-            data = self.pools.draws[seeds[0]].pairs[n]
+            draw = self.pools.draws[seeds[0]]
+            data = draw.labels[n] if method == "kto" else draw.pairs[n]
             after = f" after sft {self.stages[parent].spec['data']['n']}" if parent else ""
             label = f"{method} {n}{after} · {self._where(replicate)}"
             spec = {
@@ -158,6 +169,9 @@ class _Builder:
                 "parent": parent,
                 "stage_two": self.study.recipe.stage_two,
             }
+            if method == "kto":  # its own beta, and the group that its KL is estimated in
+                rates = {k: v for k, v in self.recipes["preference"].items() if k != "beta"}
+                spec |= {"recipe": rates, "kto": self.kto}
             return self._stage("preference", parent, spec, label, self._tokens("preference", data))
 
         return self._once(("preference", method, n, seeds, parent), make)
@@ -180,6 +194,7 @@ class _Builder:
                 "batch_size": self.study.evaluation.batch_size,
                 "sample_seed": seed,
                 "engine": "transformers",
+                **self.base,
             }
             label = f"generate after {_point(point)} · {self._where(replicate)}"
             return self._stage("generate", parent, spec, label, self._generated_tokens())

@@ -3,9 +3,11 @@
 | stage | tokens |
 |---|---|
 | sft | tokens of prompts and responses × epochs |
-| preference | tokens of both sequences of each pair × epochs, without the reference's pass |
+| preference | tokens of both sequences of each pair, of the one of each label, × epochs |
 | generate | tokens of the prompts + test items × the length of a typical response |
 | score | 0 |
+
+Neither the reference's pass nor KTO's mismatched responses are counted.
 
 Tokens are characters divided by characters per token: measured on a few examples with a local
 model's `tokenizer.json`, else three.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from apportion.config.study import Study
 from apportion.data.prefixes import Prefix, prefixes
-from apportion.data.records import Demonstration, Pair
+from apportion.data.records import Demonstration, Label, Pair
 from apportion.errors import DataError
 from apportion.tasks.base import Task
 
@@ -20,7 +20,8 @@ class Draw:
 
     seed: int
     demonstrations: Mapping[int, Prefix]
-    pairs: Mapping[int, Prefix]
+    pairs: Mapping[int, Prefix]  # empty where no method trains on pairs
+    labels: Mapping[int, Prefix]  # empty where no method trains on labels
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,25 @@ def read_pools(task: Task, study: Study, points: Iterable[Point]) -> Pools:
     responses: list[int] = []
     for seed in seeds:
         demonstrations = task.pool.demonstrations(n_sft[-1], seed=seed) if n_sft else []
-        pairs = task.pool.pairs(n_pref[-1], seed=seed) if n_pref else []
         _enough(task.name, "demonstrations", len(demonstrations), n_sft)
-        _enough(task.name, "pairs", len(pairs), n_pref)
-        draws[seed] = Draw(seed, prefixes(demonstrations, n_sft), prefixes(pairs, n_pref))
+        pairs: list[Pair] = []
+        labels: list[Label] = []
+        n_pairs = n_pref if study.methods != ("kto",) else []
+        n_labels = n_pref if "kto" in study.methods else []
+        if n_pairs:
+            pairs = task.pool.pairs(n_pairs[-1], seed=seed)
+            _enough(task.name, "pairs", len(pairs), n_pairs)
+        if n_labels:
+            labels = task.pool.labels(n_labels[-1], seed=seed)
+            _enough(task.name, "labels", len(labels), n_labels)
+        draws[seed] = Draw(
+            seed,
+            prefixes(demonstrations, n_sft),
+            prefixes(pairs, n_pairs),
+            prefixes(labels, n_labels),
+        )
         if not texts:
-            texts, responses = _typical(demonstrations, pairs)
+            texts, responses = _typical(demonstrations, pairs, labels)
     items = task.pool.items(study.evaluation.n_items)
     _enough(task.name, "test items", len(items), [study.evaluation.n_items])
     return Pools(
@@ -63,10 +77,13 @@ def read_pools(task: Task, study: Study, points: Iterable[Point]) -> Pools:
 _FEW = 64
 
 
-def _typical(demonstrations: list[Demonstration], pairs: list[Pair]) -> tuple[list[str], list[int]]:
+def _typical(
+    demonstrations: list[Demonstration], pairs: list[Pair], labels: list[Label]
+) -> tuple[list[str], list[int]]:
     """A few texts (prompt and response), and the lengths of their responses."""
     both = [(d.prompt, d.response) for d in demonstrations[:_FEW]]
     both = both or [(p.prompt, p.chosen) for p in pairs[:_FEW]]
+    both = both or [(label.prompt, label.response) for label in labels[:_FEW]]
     return [f"{prompt} {text}" for prompt, text in both], [len(text) for _, text in both]
 
 

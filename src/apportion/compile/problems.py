@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from apportion import prices
-from apportion.compile.identity import identify
+from apportion.compile.identity import Identity, identify
+from apportion.compile.trainer import trainer_problems
 from apportion.config.load import StudyFile, read_study
 from apportion.config.study import Study
 from apportion.errors import StudyError, UserError
@@ -46,6 +47,7 @@ def problems(study: Study) -> list[UserError]:
     """Unknown tasks, models that cannot be used, pools that are too small, too many cells."""
     found: list[UserError] = []
     tasks: list[Task] = []
+    known: list[Identity] = []
     for place, name in enumerate(study.tasks):
         error = _try(registry.get_task, name, f"tasks[{place}]")
         if error is None:
@@ -53,8 +55,12 @@ def problems(study: Study) -> list[UserError]:
         else:
             found.append(error)
     for place, name in enumerate(study.models):
-        error = _try(identify, name, f"models[{place}]")
-        found += [] if error is None else [error]
+        identity = _identify(name, f"models[{place}]")
+        if isinstance(identity, UserError):
+            found.append(identity)
+        else:
+            known.append(identity)
+    found += trainer_problems(study, [identity.ref for identity in known])
     cells = _upper_bound(study)
     if cells > MAX_CELLS:
         mend = "write fewer levels, shares or replicates."
@@ -78,6 +84,14 @@ def _try(use: Callable[[str], object], name: str, field: str) -> UserError | Non
         error.field = field
         return error
     return None
+
+
+def _identify(name: str, field: str) -> Identity | UserError:
+    try:
+        return identify(name)
+    except UserError as error:
+        error.field = field
+        return error
 
 
 def _named_in_a_faulty_file(read: StudyFile) -> list[UserError]:
@@ -104,9 +118,12 @@ def _upper_bound(study: Study) -> int:
 
 def _too_small(task: Task, study: Study) -> Iterator[StudyError]:
     """Cells that the task's pools cannot fill, and test items that there are not."""
+    unit = " or ".join(
+        f"{'label' if method == 'kto' else task.pref_unit}s" for method in study.methods
+    )
     sides: tuple[tuple[Literal["sft", "preference"], str], ...] = (
         ("sft", "demonstrations"),
-        ("preference", f"preference units ({task.pref_unit}s)"),
+        ("preference", f"preference units ({unit})"),
     )
     points = list(prices.points(study))
     for axis, (side, what) in enumerate(sides):

@@ -19,6 +19,7 @@ from pydantic import (
 from apportion.config.base import Frozen
 from apportion.config.presets import RECIPES, merged
 from apportion.config.values import (
+    MAX_EXAMPLES,
     Mistake,
     Names,
     Number,
@@ -83,6 +84,30 @@ class PreferenceRecipe(StageRecipe):
     beta: Annotated[Number, Field(gt=0, description="Strength of the pull to the reference.")] = 0.1
 
 
+class KtoRecipe(Frozen):
+    """What KTO has of its own; rates, epochs and batches are those of `preference`.
+
+    Its KL is estimated from the responses of a group of labels, each behind another one's prompt,
+    so the group is part of what KTO means.
+    """
+
+    beta: Annotated[Number, Field(gt=0, description="Strength of the pull to the reference.")] = 0.1
+    desirable_weight: Annotated[Number, Field(gt=0)] = 1.0
+    undesirable_weight: Annotated[Number, Field(gt=0)] = 1.0
+    group_size: Annotated[
+        Annotated[Whole, Field(ge=2, le=MAX_EXAMPLES)] | None,
+        Field(
+            description="Labels whose KL is estimated together; empty: the micro-batch if it has "
+            "two or more, else the batch."
+        ),
+    ] = None
+
+    def group(self, preference: PreferenceRecipe) -> int:
+        """Labels per group, once `preference` is known: a divisor of its batch, or a mistake."""
+        micro = preference.micro_batch_size
+        return self.group_size or (micro if micro and micro > 1 else preference.batch_size)
+
+
 _MODULES: TypeAdapter[tuple[str, ...]] = TypeAdapter(Names)
 
 
@@ -107,11 +132,17 @@ class Recipe(Frozen):
     name: Annotated[Text, AfterValidator(plain_name)] = "custom"
     sft: SftRecipe
     preference: PreferenceRecipe
+    kto: KtoRecipe = KtoRecipe()
     lora: LoraRecipe | None = Field(default=None, description="Empty: all weights are trained.")
     max_length: Annotated[
         Whole, Field(ge=8, le=10_000_000, description="Tokens of prompt and response.")
     ] = 1024
     dtype: Literal["float32", "bfloat16"] = "float32"
+    quantization: Literal["none", "4bit"] = Field(
+        default="none",
+        description="4bit: the frozen base in 4-bit NormalFloat under the adapters (QLoRA); "
+        "needs bitsandbytes.",
+    )
     stage_two: Literal["chain", "merge_16bit"] = Field(
         default="chain",
         description="With LoRA: keep the SFT adapter frozen under a new one, or merge it "
@@ -132,6 +163,20 @@ class Recipe(Frozen):
                 f"write one of: {', '.join(RECIPES)}.",
             )
         return merged(preset, {key: v for key, v in value.items() if key != "preset"})
+
+    @model_validator(mode="after")
+    def _quantised_base_is_frozen(self) -> Recipe:
+        if self.quantization == "none":
+            return self
+        wrongs = []
+        if self.lora is None:
+            wrongs.append(("a base in 4 bits cannot be trained whole.", "give the recipe a lora."))
+        if self.stage_two == "merge_16bit":
+            wrongs.append(
+                ("an adapter is not merged into a base in 4 bits.", "write stage_two: chain.")
+            )
+        refuse([Mistake(("quantization",), problem, mend) for problem, mend in wrongs])
+        return self
 
     @model_validator(mode="after")
     def _something_to_merge(self) -> Recipe:

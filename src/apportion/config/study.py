@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -18,12 +18,18 @@ from apportion.errors import ManyErrors
 
 __all__ = ["Budget", "Lattice", "Method", "PriceRange", "Prices", "Seeds", "Study"]
 
-Method = Literal["dpo"]
+Method = Literal["dpo", "kto"]
+Tracker = Literal["wandb", "mlflow", "trackio", "tensorboard"]
 
 _METHODS_SCHEMA = {
     "anyOf": [
-        {"enum": ["dpo"]},
-        {"type": "array", "items": {"enum": ["dpo"]}, "minItems": 1, "uniqueItems": True},
+        {"enum": list(get_args(Method))},
+        {
+            "type": "array",
+            "items": {"enum": list(get_args(Method))},
+            "minItems": 1,
+            "uniqueItems": True,
+        },
     ]
 }
 Methods = Annotated[
@@ -32,6 +38,19 @@ Methods = Annotated[
     AfterValidator(unique),
     BeforeValidator(as_list),
     WithJsonSchema(_METHODS_SCHEMA),
+]
+Trackers = Annotated[
+    tuple[Tracker, ...],
+    AfterValidator(unique),
+    BeforeValidator(as_list),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": list(get_args(Tracker))},
+                {"type": "array", "items": {"enum": list(get_args(Tracker))}, "uniqueItems": True},
+            ]
+        }
+    ),
 ]
 
 
@@ -51,7 +70,11 @@ class Study(Frozen):
     seeds: Seeds = Seeds()
     prices: Prices = Prices()
     recipe: Recipe
-    trainer: Literal["auto", "native"] = "auto"
+    trainer: Literal["auto", "native", "trl"] = Field(
+        default="auto",
+        description="auto: TRL for hub models where it is installed, the native loop for others.",
+    )
+    trackers: Trackers = Field(default=(), description="Where TRL reports a run; not in any key.")
     search: Literal["grid"] = "grid"
     evaluation: Evaluation = Evaluation()
 

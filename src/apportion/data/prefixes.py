@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from apportion.data.records import Demonstration, Example, Item, Pair, canonical
+from apportion.data.records import Demonstration, Example, Item, Label, Pair, canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Prefix:
 
 def characters(example: Example) -> int:
     """Characters a model reads of one example; the prompt of a pair is read with each response."""
-    if isinstance(example, Demonstration):
+    if isinstance(example, Demonstration | Label):
         return len(example.prompt) + len(example.response)
     if isinstance(example, Pair):
         return 2 * len(example.prompt) + len(example.chosen) + len(example.rejected)
@@ -28,7 +28,8 @@ def characters(example: Example) -> int:
 
 
 def prefixes(
-    examples: Sequence[Demonstration] | Sequence[Pair] | Sequence[Item], wanted: Iterable[int]
+    examples: Sequence[Demonstration] | Sequence[Pair] | Sequence[Label] | Sequence[Item],
+    wanted: Iterable[int],
 ) -> dict[int, Prefix]:
     """The prefix of each wanted length (0 to len(examples), else ValueError)."""
     lengths = sorted(set(wanted))

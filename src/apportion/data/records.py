@@ -30,6 +30,15 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """One preference unit of KTO: a response, and whether it is wanted."""
+
+    prompt: str
+    response: str
+    desirable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One test item: `reference` is what its task's metric compares a response with."""
 
@@ -38,7 +47,17 @@ class Item:
     reference: str
 
 
-Example = Demonstration | Pair | Item
+Example = Demonstration | Pair | Label | Item
+
+
+def labels_of(pairs: Iterable[Pair]) -> list[Label]:
+    """One label per pair: the chosen response of the first as desirable, the rejected one of the
+    second as undesirable, and so on. More pairs only append, and no prompt is labelled twice.
+    """
+    return [
+        Label(pair.prompt, pair.rejected if index % 2 else pair.chosen, desirable=index % 2 == 0)
+        for index, pair in enumerate(pairs)
+    ]
 
 
 def canonical(example: Example) -> bytes:

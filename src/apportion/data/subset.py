@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Iterable
 from typing import TypeVar
 
-from apportion.data.records import Demonstration, Item, Pair, canonical
+from apportion.data.records import Demonstration, Item, Label, Pair, canonical
 from apportion.data.sides import Side, side_of
 from apportion.errors import DataError
 
-E = TypeVar("E", Demonstration, Pair, Item)
+E = TypeVar("E", Demonstration, Pair, Label, Item)
 
 
 def order(examples: Iterable[E], *, seed: int) -> list[E]:

@@ -8,9 +8,11 @@ pass; at most the newest is trainable.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ import torch
 from torch import nn
 
 from apportion.config.recipe import LoraRecipe
-from apportion.errors import ModelError, StageError
+from apportion.errors import ModelError, StageError, StudyError
 from apportion.models.resolve import ModelRef, hub_commit
 
 if TYPE_CHECKING:
@@ -28,19 +30,50 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _ADAPTER_CONFIG = "adapter_config.json"
 
 
-def load_base(ref: ModelRef, *, dtype: str) -> PreTrainedModel:
+def load_base(ref: ModelRef, *, dtype: str, quantization: str = "none") -> PreTrainedModel:
     """The untuned model in evaluation mode. `dtype`: ``float32`` or ``bfloat16``.
+
+    `quantization`: ``4bit`` for 4-bit NormalFloat weights, computed with in `dtype`; StudyError
+    without bitsandbytes or a CUDA GPU. Such a model is put on its device here, and stays there.
 
     Only safetensors are read, and no code that comes with a model is run: ModelError where that
     is not enough.
     """
-    return _pretrained(ref.path, ref.name, dtype, hub_commit(ref) if ref.kind == "hub" else None)
+    revision = hub_commit(ref) if ref.kind == "hub" else None
+    more = _in_4bit(dtype) if quantization == "4bit" else {}
+    return _pretrained(ref.path, ref.name, dtype, revision, **more)
 
 
-def _pretrained(path: str, name: str, dtype: str, revision: str | None) -> PreTrainedModel:
+def _in_4bit(dtype: str) -> dict[str, Any]:
+    """What `from_pretrained` is told for QLoRA."""
+    where = "recipe.quantization"
+    mend = "use a machine with a CUDA GPU and `pip install 'apportion[qlora]'`, or write none."
+    if find_spec("bitsandbytes") is None:
+        raise StudyError(
+            "quantization: 4bit needs bitsandbytes, which is not installed.", field=where, mend=mend
+        )
+    if not torch.cuda.is_available():
+        # On a CPU bitsandbytes repacks weights once they were used without gradients, and then
+        # computes other numbers, and no gradients, without an error.
+        raise StudyError("quantization: 4bit needs a CUDA GPU.", field=where, mend=mend)
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=_DTYPES[dtype],
+    )
+    here = int(os.environ.get("LOCAL_RANK", "0"))
+    return {"quantization_config": config, "device_map": {"": here}}
+
+
+def _pretrained(
+    path: str, name: str, dtype: str, revision: str | None, **more: Any
+) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
-    where = {} if revision is None else {"revision": revision}
+    where = more if revision is None else {"revision": revision, **more}
     try:
         with _side_effects_undone():
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -58,7 +91,12 @@ def _pretrained(path: str, name: str, dtype: str, revision: str | None) -> PreTr
 
 
 def load_policy(
-    ref: ModelRef, chain: Sequence[Path], *, dtype: str, merge_16bit: int = 0
+    ref: ModelRef,
+    chain: Sequence[Path],
+    *,
+    dtype: str,
+    merge_16bit: int = 0,
+    quantization: str = "none",
 ) -> nn.Module:
     """The model that `chain` leads to, in evaluation mode, all adapters active and frozen.
 
@@ -73,7 +111,7 @@ def load_policy(
     if whole:
         model = _pretrained(str(chain[whole[-1]]), ref.name, start_dtype, None)
     else:
-        model = load_base(ref, dtype=start_dtype)
+        model = load_base(ref, dtype=start_dtype, quantization=quantization)
     with _side_effects_undone():
         policy = _with_adapters(_with_merged(model, merged, dtype), beside)
     return policy.requires_grad_(False).eval()

@@ -29,24 +29,29 @@ class Policy:
 
 def load(context: Context) -> Policy:
     """The model that the ancestors lead to (the base where there are none)."""
-    import torch
-
+    from apportion.models.device import on_own_device, own_device
     from apportion.models.policy import load_policy
     from apportion.models.resolve import resolve_model
     from apportion.models.template import load_tokenizer, make_template
 
     spec = context.stage.spec
     ref = resolve_model(spec["model"]["name"])
-    _same_model(ref, spec)
+    same_model(ref, spec)
     tokenizer = load_tokenizer(ref)
-    merged = _merged(context)
+    merged = merged_adapters(context)
     chain = [ancestor.folder for ancestor in context.ancestors]
-    model = load_policy(ref, chain, dtype=spec["dtype"], merge_16bit=merged)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Policy(model.to(device), tokenizer, make_template(ref, tokenizer), device)
+    model = load_policy(
+        ref,
+        chain,
+        dtype=spec["dtype"],
+        merge_16bit=merged,
+        quantization=spec.get("quantization", "none"),
+    )
+    template = make_template(ref, tokenizer)
+    return Policy(on_own_device(model), tokenizer, template, own_device())
 
 
-def _same_model(ref: ModelRef, spec: Mapping[str, Any]) -> None:
+def same_model(ref: ModelRef, spec: Mapping[str, Any]) -> None:
     """The files may have changed since the study was compiled."""
     from apportion.models.resolve import tokenizer_digest, weights_digest
 
@@ -59,7 +64,7 @@ def _same_model(ref: ModelRef, spec: Mapping[str, Any]) -> None:
             )
 
 
-def _merged(context: Context) -> int:
+def merged_adapters(context: Context) -> int:
     """How many adapters are merged in 16 bits: the SFT adapter, from the preference stage on."""
 
     def merges(spec: Mapping[str, Any], before: Sequence[Ancestor]) -> bool:

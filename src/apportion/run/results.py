@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from apportion.run.bodies import ITEMS, read_lines
+from apportion.run.bodies import ITEMS
+from apportion.run.common import read_lines
 from apportion.run.events import RunReport
 from apportion.run.tables import to_csv, to_json
 from apportion.store.store import Store

@@ -179,5 +179,6 @@ def _environment(threads: int, device: str) -> dict[str, str]:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         env[name] = str(threads)
     env["TOKENIZERS_PARALLELISM"] = "false"
-    env["CUDA_VISIBLE_DEVICES"] = device
+    if not env.get("APPORTION_ACCELERATE"):  # else one stage uses several GPUs
+        env["CUDA_VISIBLE_DEVICES"] = device
     return env

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from apportion.data.records import Demonstration, Item, Pair
+from apportion.data.records import Demonstration, Item, Label, Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Pool(Protocol):
     def demonstrations(self, n: int, *, seed: int) -> list[Demonstration]: ...
 
     def pairs(self, n: int, *, seed: int) -> list[Pair]: ...
+
+    def labels(self, n: int, *, seed: int) -> list[Label]: ...
 
     def items(self, n: int) -> list[Item]: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from apportion.data.records import Demonstration, Item, Pair
+from apportion.data.records import Demonstration, Item, Label, Pair, labels_of
 from apportion.metrics import final_number
 from apportion.sandbox import math as world
 from apportion.tasks.base import ItemScore, Task
@@ -18,6 +18,9 @@ class _MathPool:
 
     def pairs(self, n: int, *, seed: int) -> list[Pair]:
         return world.pairs(n, seed=seed)
+
+    def labels(self, n: int, *, seed: int) -> list[Label]:
+        return labels_of(world.pairs(n, seed=seed))
 
     def items(self, n: int) -> list[Item]:
         return world.items(n)

@@ -41,6 +41,7 @@ class StepLog:
 # of named means to be summed over the effective batch)
 Loss = Callable[[Sequence[int], Sequence[int]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 OnStep = Callable[[StepLog, int], None]
+Schedule = Sequence[Sequence[Sequence[int]]]  # steps of forward passes of examples' indices
 
 _NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 
@@ -54,10 +55,13 @@ def fit(
     seed: int,
     on_step: OnStep | None = None,
     constants: dict[str, float] | None = None,
+    schedule: Schedule | None = None,
 ) -> list[StepLog]:
     """Train the trainable weights of `model` in place; one record per step.
 
     `lengths`: tokens per example, prompt and response. `on_step(record, steps in all)`.
+    `schedule`: what every step sees, where that is part of what a method means; else a new
+    permutation per epoch, cut into the forward passes that suit the machine.
     `constants` are added to every record's `extra`.
     Random streams come from `seed`; modes and the caller's random state are restored.
     Raises StageError where loss or gradient is not finite, StudyError for an unusable optimiser.
@@ -66,15 +70,20 @@ def fit(
         raise StageError(
             "no example is left to train on.", mend="raise `max_length`, or give more examples."
         )
-    batches = list(_effective_batches(len(lengths), recipe, seed))
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer, scheduler = _optimizer(model, recipe, len(batches))
-    on_cpu = trained[0].device.type == "cpu"
+    if schedule is None:
+        size, on_cpu = recipe.micro_batch_size, trained[0].device.type == "cpu"
+        schedule = [
+            micro_batches(batch, lengths, size, cpu=on_cpu)
+            for batch in effective_batches(len(lengths), recipe, seed)
+        ]
+    optimizer, scheduler = _optimizer(model, recipe, len(schedule))
     logs = []
     with _training_state(model, seed):
-        for step, batch in enumerate(batches):
+        for step, passes in enumerate(schedule):
+            batch = [index for micro in passes for index in micro]
             parts = []
-            for micro in micro_batches(batch, lengths, recipe.micro_batch_size, cpu=on_cpu):
+            for micro in passes:
                 loss, means = loss_of(micro, batch)
                 loss.backward()  # type: ignore[no-untyped-call]
                 parts.append({"loss": loss.detach(), **means})
@@ -88,17 +97,17 @@ def fit(
                 tokens=sum(lengths[index] for index in batch),
                 extra=sums | (constants or {}),
             )
-            _check_finite(log, len(batches))
+            check_finite(log, len(schedule))
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad(set_to_none=True)
             logs.append(log)
             if on_step is not None:
-                on_step(log, len(batches))
+                on_step(log, len(schedule))
     return logs
 
 
-def _effective_batches(n: int, recipe: StageRecipe, seed: int) -> Iterator[list[int]]:
+def effective_batches(n: int, recipe: StageRecipe, seed: int) -> Iterator[list[int]]:
     """A new seeded permutation per epoch; the last batch of an epoch may be smaller."""
     stream = torch.Generator().manual_seed(seed)
     for _ in range(recipe.epochs):
@@ -107,7 +116,8 @@ def _effective_batches(n: int, recipe: StageRecipe, seed: int) -> Iterator[list[
             yield order[begin : begin + recipe.batch_size]
 
 
-def _check_finite(log: StepLog, steps: int) -> None:
+def check_finite(log: StepLog, steps: int) -> None:
+    """StageError where loss or gradient norm is not a finite number."""
     for name, value in (("loss", log.loss), ("gradient norm", log.grad_norm)):
         if not math.isfinite(value):
             raise StageError(

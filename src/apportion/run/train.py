@@ -1,0 +1,239 @@
+"""The training stages: by the native loop, or by TRL where the spec says so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from apportion.config.recipe import KtoRecipe, LoraRecipe, PreferenceRecipe, SftRecipe
+from apportion.data.records import Pair
+from apportion.run.common import computing, read_lines, same_data, write_lines
+from apportion.run.context import Context
+from apportion.run.policies import Policy, load, merged_adapters, same_model, trainable
+from apportion.run.reference import cached_reference
+from apportion.store.record import plain
+from apportion.tasks.registry import get_task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from apportion.models.template import Template
+    from apportion.training.kto import KtoRows
+    from apportion.training.loop import StepLog
+    from apportion.training.trl.columns import Columns
+
+STEPS = "steps.jsonl"
+REFERENCE = "reference.jsonl"
+
+
+def sft(context: Context) -> Mapping[str, Any]:
+    """Fine-tune the base on demonstrations."""
+    spec = context.stage.spec
+    data = spec["data"]
+    examples = get_task(spec["task"]).pool.demonstrations(data["n"], seed=data["seed"])
+    same_data(examples, data, spec)
+    with computing(context.threads):
+        if "trainer" in spec:
+            return _by_trl(context, "sft", examples)
+        from apportion.training.sft import train_sft
+
+        policy = load(context)
+        model = trainable(policy.model, spec)
+        logs = train_sft(
+            model,
+            policy.tokenizer,
+            policy.template,
+            examples,
+            SftRecipe.model_validate(spec["recipe"]),
+            max_length=spec["max_length"],
+            seed=spec["train_seed"],
+            on_step=_on_step(context),
+        )
+        return _keep(context, model, logs)
+
+
+def preference(context: Context) -> Mapping[str, Any]:
+    """Preference-tune the parent (or the base), with that same model as the reference."""
+    spec = context.stage.spec
+    data, method = spec["data"], spec["method"]
+    pool = get_task(spec["task"]).pool
+    examples: Sequence[Any] = (
+        pool.labels(data["n"], seed=data["seed"])
+        if method == "kto"
+        else pool.pairs(data["n"], seed=data["seed"])
+    )
+    same_data(examples, data, spec)
+    with computing(context.threads):
+        if "trainer" in spec:
+            return _by_trl(context, method, examples)
+        policy = load(context)
+        return (_kto if method == "kto" else _dpo)(context, policy, examples)
+
+
+def _dpo(context: Context, policy: Policy, pairs: Sequence[Pair]) -> Mapping[str, Any]:
+    from apportion.training.dpo import reference_logps, train_dpo
+
+    spec = context.stage.spec
+    recipe = PreferenceRecipe.model_validate(spec["recipe"])
+    batch = recipe.micro_batch_size or recipe.batch_size
+    words = (policy.tokenizer, policy.template)
+    length = spec["max_length"]
+
+    def compute(chunk: Sequence[Any]) -> Any:
+        return reference_logps(policy.model, *words, chunk, max_length=length, batch_size=batch)
+
+    names = ("parent", "model", "template", "dtype", "max_length", "stage_two")
+    identity = {name: plain(spec.get(name)) for name in names}
+    if "quantization" in spec:
+        identity["quantization"] = spec["quantization"]
+    identity |= {"batch": batch, "threads": context.threads, "device": str(policy.device)}
+    reference = cached_reference(context.cache, identity, pairs, compute)
+    rows = zip(*reference, strict=True)
+    write_lines(context.out / REFERENCE, ({"chosen": c, "rejected": r} for c, r in rows))
+    model = trainable(policy.model, spec)
+    logs = train_dpo(
+        model,
+        *words,
+        pairs,
+        recipe,
+        reference=reference,
+        max_length=length,
+        seed=spec["train_seed"],
+        on_step=_on_step(context),
+    )
+    return _keep(context, model, logs)
+
+
+def _kto(context: Context, policy: Policy, labels: Sequence[Any]) -> Mapping[str, Any]:
+    from apportion.training.kto import kto_reference, train_kto
+
+    spec = context.stage.spec
+    recipe, kto = PreferenceRecipe.model_validate(spec["recipe"]), _kto_recipe(spec)
+    rows = _kto_rows(spec, policy.template, labels)
+    batch = recipe.micro_batch_size or recipe.batch_size
+    reference = kto_reference(policy.model, policy.tokenizer, rows, batch_size=batch)
+    pairs = zip(*reference, strict=True)
+    write_lines(context.out / REFERENCE, ({"matched": m, "mismatched": k} for m, k in pairs))
+    model = trainable(policy.model, spec)
+    logs = train_kto(
+        model,
+        policy.tokenizer,
+        rows,
+        recipe,
+        kto,
+        reference=reference,
+        seed=spec["train_seed"],
+        on_step=_on_step(context),
+    )
+    return _keep(context, model, logs)
+
+
+def _kto_recipe(spec: Mapping[str, Any]) -> KtoRecipe:
+    return KtoRecipe.model_validate(spec["kto"])
+
+
+def _kto_rows(spec: Mapping[str, Any], template: Template, labels: Sequence[Any]) -> KtoRows:
+    from apportion.training.kto import encode_labels
+
+    return encode_labels(
+        template,
+        labels,
+        max_length=spec["max_length"],
+        group_size=spec["kto"]["group_size"],
+        seed=spec["train_seed"],
+    )
+
+
+def _by_trl(context: Context, method: Any, examples: Sequence[Any]) -> Mapping[str, Any]:
+    """Train with TRL, in this process or through `accelerate launch`, going on after a crash."""
+    from apportion.models.resolve import resolve_model
+    from apportion.models.template import load_tokenizer, make_template
+    from apportion.training.loop import StepLog
+    from apportion.training.trl.installed import require_trl
+    from apportion.training.trl.job import Job, run_job
+    from apportion.training.trl.launch import ACCELERATE, launched
+    from apportion.training.trl.settings import Settings
+
+    require_trl()
+    spec = context.stage.spec
+    ref = resolve_model(spec["model"]["name"])
+    same_model(ref, spec)
+    template = make_template(ref, load_tokenizer(ref))
+    columns, dropped = _columns(spec, method, template, examples)
+    recipe = SftRecipe if method == "sft" else PreferenceRecipe
+    settings = Settings(
+        method=method,
+        recipe=recipe.model_validate(spec["recipe"]),
+        max_length=spec["max_length"],
+        seed=spec["train_seed"],
+        dtype=spec["dtype"],
+        kto=_kto_recipe(spec) if method == "kto" else None,
+        trackers=tuple(spec.get("trackers", ())),
+        run_name=context.stage.label,
+    )
+    job = Job(
+        settings=settings,
+        model=spec["model"]["name"],
+        chain=tuple(str(ancestor.folder) for ancestor in context.ancestors),
+        lora=None if spec["lora"] is None else LoraRecipe.model_validate(spec["lora"]),
+        merge_16bit=merged_adapters(context),
+        quantization=spec.get("quantization", "none"),
+        dropped=dropped,
+    )
+    folder = context.cache / "trl" / context.stage.key
+    job.write(folder, columns)
+    if os.environ.get(ACCELERATE):
+        out = launched(folder, context.progress)
+    else:
+        out = run_job(folder, _on_step(context))
+    logs = [StepLog(**row) for row in read_lines(out / STEPS)]
+    for file in sorted(out.iterdir()):
+        shutil.move(file, context.out / file.name)
+    shutil.rmtree(folder)
+    return _summary(context, logs)
+
+
+def _columns(
+    spec: Mapping[str, Any], method: str, template: Template, examples: Sequence[Any]
+) -> tuple[Columns, int]:
+    """The tokenised examples that fit, and how many do not."""
+    from apportion.training.batches import encode
+    from apportion.training.dpo import encode_pairs
+    from apportion.training.trl.columns import dpo_columns, kto_columns, sft_columns
+
+    length = spec["max_length"]
+    if method == "kto":
+        labels = _kto_rows(spec, template, examples)
+        return kto_columns(labels), labels.dropped
+    if method == "dpo":
+        pairs = [row for row in encode_pairs(template, examples, max_length=length) if row]
+        return dpo_columns(pairs), len(examples) - len(pairs)
+    found = [encode(template, d.prompt, d.response, max_length=length) for d in examples]
+    rows = [row for row in found if row is not None]
+    return sft_columns(rows), len(examples) - len(rows)
+
+
+def _keep(context: Context, model: nn.Module, logs: Sequence[StepLog]) -> dict[str, Any]:
+    from apportion.models.policy import save_trained
+
+    write_lines(context.out / STEPS, (asdict(log) for log in logs))
+    save_trained(model, context.out)
+    return _summary(context, logs)
+
+
+def _summary(context: Context, logs: Sequence[StepLog]) -> dict[str, Any]:
+    return {
+        "n": context.stage.spec["data"]["n"],
+        "steps": len(logs),
+        "tokens": sum(log.tokens for log in logs),
+        "first_loss": logs[0].loss,
+        "last_loss": logs[-1].loss,
+        "dropped": int(logs[-1].extra.get("dropped", 0)),
+    }
+
+
+def _on_step(context: Context) -> Callable[[StepLog, int], None]:
+    return lambda log, steps: context.progress(log.step / steps)

@@ -1,0 +1,222 @@
+"""Kahneman-Tversky optimisation, as TRL's trainer does it.
+
+| symbol | meaning |
+|---|---|
+| g | a group of labels: fixed before training, the same in every epoch |
+| r_i | log p(y_i | x_i) under the policy minus the same under the reference, in nats |
+| s_i | the same for a mismatched response: y of the label before i in its group, behind x_i |
+| z | max(0, mean over g of s_i), without gradient: the group's estimate of the KL |
+| d, u | the weights of desirable and undesirable labels |
+
+Loss of a desirable label: d * (1 - sigmoid(beta * (r_i - z))); of an undesirable one:
+u * (1 - sigmoid(beta * (z - r_i))). Loss of a step: the mean over its groups of the means over
+their labels. Since z ties a group's labels together, groups are never cut or regrouped, and have at
+least two labels: of one alone the mismatched response would be its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from apportion.config.recipe import KtoRecipe, PreferenceRecipe
+from apportion.data.records import Label
+from apportion.errors import StageError, StudyError
+from apportion.models.template import Template
+from apportion.training.batches import Row, collate, sequence_logps
+from apportion.training.loop import Loss, OnStep, StepLog, evaluating, fit
+
+Reference = tuple[Sequence[float], Sequence[float]]  # log p of matched, of mismatched responses
+
+
+@dataclass(frozen=True, slots=True)
+class KtoRows:
+    """Labels as tokens, in the order of their groups; all three have one entry per label.
+
+    `matched`: each response behind its own prompt; `mismatched`: the response of the label before
+    it in its group (of the first: of the last) behind that prompt. Prompts are whole.
+    """
+
+    matched: tuple[Row, ...]
+    mismatched: tuple[Row, ...]
+    desirable: tuple[bool, ...]
+    group_size: int
+    dropped: int  # labels whose prompt fills `max_length`, and a last one that is left alone
+
+    @property
+    def groups(self) -> list[range]:
+        """The indices of each group; the last may be smaller."""
+        n, size = len(self.matched), self.group_size
+        return [range(begin, min(n, begin + size)) for begin in range(0, n, size)]
+
+
+def encode_labels(
+    template: Template,
+    labels: Sequence[Label],
+    *,
+    max_length: int,
+    group_size: int,
+    seed: int,
+) -> KtoRows:
+    """Labels in an order drawn once from `seed`, cut into groups of `group_size`.
+
+    Sequences are cut at `max_length` from their start; a response that is mismatched is cut anew.
+    """
+    words = [
+        (tuple(template.prompt_ids(label.prompt)), tuple(template.response_ids(label.response)))
+        for label in labels
+    ]
+    fitting = [index for index, (prompt, _) in enumerate(words) if 0 < len(prompt) < max_length]
+    stream = torch.Generator().manual_seed(seed)
+    order = [fitting[index] for index in torch.randperm(len(fitting), generator=stream).tolist()]
+    if len(order) % group_size == 1:
+        order.pop()
+    before: list[int] = []
+    for begin in range(0, len(order), group_size):
+        group = order[begin : begin + group_size]
+        before += [group[-1], *group[:-1]]
+
+    def row(prompt_of: int, response_of: int) -> Row:
+        prompt, response = words[prompt_of][0], words[response_of][1]
+        return Row(ids=(*prompt, *response)[:max_length], start=len(prompt))
+
+    return KtoRows(
+        matched=tuple(row(index, index) for index in order),
+        mismatched=tuple(row(own, other) for own, other in zip(order, before, strict=True)),
+        desirable=tuple(labels[index].desirable for index in order),
+        group_size=group_size,
+        dropped=len(labels) - len(order),
+    )
+
+
+def kto_schedule(rows: KtoRows, recipe: PreferenceRecipe) -> list[list[list[int]]]:
+    """Steps of groups of indices: every epoch the same. StudyError for groups that do not fit."""
+    per_step, rest = divmod(recipe.batch_size, rows.group_size)
+    if rest or rows.group_size < 2:
+        raise StudyError(
+            f"KTO groups of {rows.group_size} do not make up a batch of {recipe.batch_size}.",
+            field="recipe.kto.group_size",
+            mend="write a divisor of the batch size that is at least 2.",
+        )
+    groups = [list(group) for group in rows.groups]
+    epoch = [groups[begin : begin + per_step] for begin in range(0, len(groups), per_step)]
+    return epoch * recipe.epochs
+
+
+def kto_reference(
+    model: nn.Module, tokenizer: Any, rows: KtoRows, *, batch_size: int
+) -> tuple[list[float], list[float]]:
+    """log p of the matched and of the mismatched responses under `model`, in nats.
+
+    Call it on the model that training starts from (a new adapter has no effect yet).
+    """
+    return (
+        _logps(model, rows.matched, tokenizer.pad_token_id, batch_size),
+        _logps(model, rows.mismatched, tokenizer.pad_token_id, batch_size),
+    )
+
+
+def _logps(model: nn.Module, rows: Sequence[Row], pad: int, batch_size: int) -> list[float]:
+    device = next(model.parameters()).device
+    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
+    found = [0.0] * len(rows)
+    with evaluating(model), torch.no_grad():
+        for begin in range(0, len(rows), batch_size):
+            part = by_length[begin : begin + batch_size]
+            batch = collate([rows[index] for index in part], pad=pad, device=device)
+            for index, value in zip(part, sequence_logps(model, batch).tolist(), strict=True):
+                found[index] = value
+    return found
+
+
+def train_kto(
+    model: nn.Module,
+    tokenizer: Any,
+    rows: KtoRows,
+    recipe: PreferenceRecipe,
+    kto: KtoRecipe,
+    *,
+    reference: Reference,
+    seed: int,
+    on_step: OnStep | None = None,
+) -> list[StepLog]:
+    """Train `model` (from `prepare_for_training`) in place; one record per step.
+
+    `reference`: what `kto_reference` gave for the same rows; `recipe.beta` is not read. Each
+    record's `extra` has `kl` (z above, mean over groups), `dropped`, and, where the step has such
+    labels, `chosen_logp`, `rejected_logp` (nats), their rewards (beta * r_i) and the difference of
+    these, `margin`. Raises StageError where fewer than two labels are left, or loss or gradient is
+    not finite.
+    """
+    if len(rows.matched) < 2:
+        raise StageError(
+            "KTO needs at least two labels to train on.",
+            mend="raise `max_length`, or give more examples.",
+        )
+    return fit(
+        model,
+        kto_loss(model, rows, reference, kto, pad=tokenizer.pad_token_id),
+        [len(row.ids) for row in rows.matched],
+        recipe,
+        seed=seed,
+        on_step=on_step,
+        constants={"dropped": float(rows.dropped)},
+        schedule=kto_schedule(rows, recipe),
+    )
+
+
+def kto_loss(
+    model: nn.Module, rows: KtoRows, reference: Reference, kto: KtoRecipe, *, pad: int
+) -> Loss:
+    """A function from a group (in the order of the rows) to its part of its step's loss."""
+    device = next(model.parameters()).device
+
+    def logps(of: Sequence[Row], group: Sequence[int], fixed: Sequence[float]) -> Any:
+        batch = collate([of[index] for index in group], pad=pad, device=device)
+        under_policy = sequence_logps(model, batch)
+        return under_policy, torch.tensor([fixed[index] for index in group]).to(under_policy)
+
+    def loss_of(
+        group: Sequence[int], batch: Sequence[int]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        share = 1.0 / -(-len(batch) // rows.group_size)  # of the step's groups
+        with torch.no_grad():
+            policy, fixed = logps(rows.mismatched, group, reference[1])
+            kl = (policy - fixed).mean().clamp(min=0)
+        policy, fixed = logps(rows.matched, group, reference[0])
+        wanted = torch.tensor([rows.desirable[index] for index in group], device=device)
+        gain = torch.where(wanted, policy - fixed - kl, kl - (policy - fixed))
+        weight = torch.where(wanted, kto.desirable_weight, kto.undesirable_weight)
+        loss = (weight * (1 - torch.sigmoid(kto.beta * gain))).mean() * share
+        with torch.no_grad():
+            means = {"kl": kl * share}
+            means |= _means(rows.desirable, batch, wanted, policy, kto.beta * (policy - fixed))
+        return loss, means
+
+    return loss_of
+
+
+def _means(
+    desirable: Sequence[bool],
+    batch: Sequence[int],
+    wanted: torch.Tensor,
+    logps: torch.Tensor,
+    rewards: torch.Tensor,
+) -> dict[str, torch.Tensor]:
+    """A group's parts of its step's means over desirable and over undesirable labels."""
+    n_wanted = sum(desirable[index] for index in batch)
+    found: dict[str, torch.Tensor] = {}
+    for name, chosen, n in (
+        ("chosen", wanted, n_wanted),
+        ("rejected", ~wanted, len(batch) - n_wanted),
+    ):
+        if n:  # no mean of nothing
+            found[f"{name}_logp"] = logps[chosen].sum() / n
+            found[f"{name}_reward"] = rewards[chosen].sum() / n
+    if "chosen_logp" in found and "rejected_logp" in found:
+        found["margin"] = found["chosen_reward"] - found["rejected_reward"]
+    return found

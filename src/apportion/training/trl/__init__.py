@@ -1,0 +1,1 @@
+"""The bridge to TRL: the same tokens, order and recipe, trained by TRL's own trainers."""
