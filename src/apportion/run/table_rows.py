@@ -20,8 +20,8 @@ _COUNTS = ("n_sft", "n_pref")
 _LINE = ("sft_share", "budget_examples")
 _RATES = ("strict", "lenient", "format_failure_rate", "truncation_rate")
 KNOWN = frozenset(
-    (*_NAMES, *_COUNTS, *_LINE, *_RATES)
-    + ("replicate", "status", "score", "stderr", "n_items", "response_tokens", "reason")
+    {*_NAMES, *_COUNTS, *_LINE, *_RATES}
+    | {"replicate", "status", "score", "stderr", "n_items", "response_tokens", "reason"}
 )
 _MOST = 10**12
 
@@ -52,10 +52,12 @@ def header_problem(header: Sequence[str]) -> ResultsError | None:
     return None
 
 
-def checked_table(rows: Iterable[tuple[int, Fields]], path: Path) -> list[CellResult]:
+def checked_table(
+    rows: Iterable[tuple[int, Fields]], path: Path, *, lines: bool
+) -> list[CellResult]:
     """Results in their order from (line number, fields); ResultsError for the first bad row.
 
-    Rows that lie on no budget line get those that the table has: see `_with_lines`.
+    With `lines`, rows that name no budget line get those that the table has: see `with_lines`.
     """
     found: list[CellResult] = []
     seen: dict[tuple[Any, ...], int] = {}
@@ -75,10 +77,10 @@ def checked_table(rows: Iterable[tuple[int, Fields]], path: Path) -> list[CellRe
         found.append(result)
     if not found:
         raise ResultsError("there are no rows.", file=path, mend="give one row per measured cell.")
-    return _with_lines(found)
+    return with_lines(found) if lines else found
 
 
-def _with_lines(results: list[CellResult]) -> list[CellResult]:
+def with_lines(results: list[CellResult]) -> list[CellResult]:
     """Budget lines, in examples, for cells of which the table does not say on which they lie.
 
     Cells that make up a whole lattice (every n_sft with every n_pref, two of each or more) need
@@ -159,7 +161,9 @@ class _Row:
             self._refuse(field, f"{value!r} is not a number.", "write a number such as 0.25.")
         if not math.isfinite(number):
             self._refuse(
-                field, f"{value!r} is not a number.", "leave the row out: missing is never a number."
+                field,
+                f"{value!r} is not a number.",
+                "leave the row out: missing is never a number.",
             )
         if number < 0:
             self._refuse(field, f"{value} is negative.", "write a number from 0 on.")
@@ -236,6 +240,8 @@ class _Row:
             )
         if items and abs(math.fsum(items) / len(items) - values["score"]) > 1e-3:
             self._refuse("score", "it is not the mean of item_scores.", "correct one of them.")
+        if "items_digest" in self.fields:
+            values["items_digest"] = self._name("items_digest")
         values |= {name: self._number(name, 1) for name in _RATES if name in self.fields}
         if "response_tokens" in self.fields:
             values["response_tokens"] = self._number("response_tokens")

@@ -55,7 +55,8 @@ def to_json(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     rows = []
     for result in _in_order(results):
         row = asdict(result)
-        del row["item_scores"], row["train_tokens"]
+        for name in ("item_scores", "items_digest", "train_tokens"):
+            del row[name]
         rows.append(row)
     return rows
 
@@ -70,12 +71,13 @@ def to_jsonl(results: Iterable[CellResult]) -> str:
     return "".join(lines)
 
 
-def read_csv(path: str | Path) -> list[CellResult]:
+def read_csv(path: str | Path, *, lines: bool = True) -> list[CellResult]:
     """The results in a CSV file, in its order.
 
     Columns: model, task, method, score; n_sft and n_pref, or sft_share and budget_examples; stderr
     or n_items; and, where there are any, replicate, status, reason, strict, lenient,
-    format_failure_rate, truncation_rate, response_tokens. Scores are in [0, 1].
+    format_failure_rate, truncation_rate, response_tokens. Scores are in [0, 1]. With `lines`, cells
+    get the budget lines that the table implies (see `with_lines`).
     Raises ResultsError, with the row's line number, for the first thing that cannot be used.
     """
     path = Path(path)
@@ -93,10 +95,10 @@ def read_csv(path: str | Path) -> list[CellResult]:
         raise ResultsError(
             f"it is not CSV: {error}.", file=path, row=table.line_num, mend="save it as CSV again."
         ) from error
-    return checked_table(rows, path)
+    return checked_table(rows, path, lines=lines)
 
 
-def read_jsonl(path: str | Path) -> list[CellResult]:
+def read_jsonl(path: str | Path, *, lines: bool = True) -> list[CellResult]:
     """The results in a JSON-lines file: the same columns as `read_csv`, and `item_scores`.
 
     Raises ResultsError, with the row's line number, for the first thing that cannot be used.
@@ -112,7 +114,7 @@ def read_jsonl(path: str | Path) -> list[CellResult]:
             raise ResultsError(f"it is not JSON: {error}.", file=path, row=number) from error
         if not isinstance(row, dict):
             raise ResultsError("a row must be a JSON object.", file=path, row=number)
-        unknown = sorted(set(row) - KNOWN - {"item_scores", "lines", "train_tokens"})
+        unknown = sorted(set(row) - KNOWN - {"item_scores", "items_digest", "lines"})
         if unknown:
             raise ResultsError(
                 f"there is no column {unknown[0]!r}.",
@@ -121,12 +123,13 @@ def read_jsonl(path: str | Path) -> list[CellResult]:
                 mend=f"use: {', '.join(sorted(KNOWN))}, item_scores.",
             )
         rows.append((number, row))
-    return checked_table(rows, path)
+    return checked_table(rows, path, lines=lines)
 
 
-def read_table(path: str | Path) -> list[CellResult]:
+def read_table(path: str | Path, *, lines: bool = True) -> list[CellResult]:
     """`read_jsonl` for files named .jsonl, else `read_csv`."""
-    return read_jsonl(path) if Path(path).suffix.lower() == ".jsonl" else read_csv(path)
+    read = read_jsonl if Path(path).suffix.lower() == ".jsonl" else read_csv
+    return read(path, lines=lines)
 
 
 def _text(path: Path) -> str:

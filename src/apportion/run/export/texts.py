@@ -69,7 +69,7 @@ def texts(
     items: Iterable[Item],
 ) -> Texts:
     """The rows of a cell's files, in the order that the cell is trained and tested in."""
-    both = [(d.prompt, (d.response,)) for d in demonstrations]
+    both: list[tuple[str, tuple[str, ...]]] = [(d.prompt, (d.response,)) for d in demonstrations]
     both += [(p.prompt, (p.chosen, p.rejected)) for p in pairs]
     return Texts(
         sft=[

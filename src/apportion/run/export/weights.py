@@ -13,7 +13,6 @@ A_i above each other, B the s_i B_i beside each other, its rank the sum of the r
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -101,12 +100,10 @@ def _merged(parts: Parts, chain: Sequence[Path], out: Path) -> Path:
     from apportion.models.template import load_tokenizer
 
     ref = _model(parts)
-    before = torch.get_rng_state()
     policy: Any = load_policy(ref, chain, dtype="float32", merge_16bit=int(parts.merges_16bit))
     names = adapters_of(policy)
     if names:
         policy = policy.merge_and_unload(adapter_names=list(names))
-    torch.set_rng_state(before)
     policy.config.dtype = torch.float32
     with fresh(out) as folder:
         policy.save_pretrained(folder)
@@ -150,7 +147,9 @@ def concatenated(
     odd = any(
         config.get(name, value) != value for config in configs for name, value in _PLAIN.items()
     )
-    ranked = any(config.get(name) for config in configs for name in ("rank_pattern", "alpha_pattern"))
+    ranked = any(
+        config.get(name) for config in configs for name in ("rank_pattern", "alpha_pattern")
+    )
     if odd or ranked or any(set(one) != set(weights[0]) for one in weights):
         raise StudyError(
             "these adapters cannot be put beside each other.",
@@ -199,7 +198,9 @@ def _readme(parts: Parts, ref: ModelRef, form: Form) -> str:
         base += f", revision={ref.revision!r}"
     code = "import torch\n" + _IMPORTS[form] + "\n" + code.replace("BASE", base)
     dtype = parts.spec["dtype"]
-    note = "" if dtype == "float32" else f" The study ran it in {dtype}: outputs differ by rounding."
+    note = (
+        "" if dtype == "float32" else f" The study ran it in {dtype}: outputs differ by rounding."
+    )
     return f"# {parts.name}\n\n```python\n{code}```\n\nThe base model: {ref.name}.{note}\n"
 
 

@@ -159,6 +159,7 @@ def result_of(samples: Samples, place: Place, metric: str | None = None) -> Cell
         stderr=stderr(scores),
         n_items=len(scores),
         item_scores=scores,
+        items_digest=samples.items,
         **_both(samples, name),
     )
 

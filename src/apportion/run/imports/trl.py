@@ -70,7 +70,7 @@ def result_of(state: str | Path, place: Place, metric: str | None, n_items: int)
 def _history(state: Path) -> list[dict[str, Any]]:
     try:
         whole = json.loads(state.read_text(encoding="utf-8"))
-        history = whole["log_history"]
+        history: list[dict[str, Any]] = whole["log_history"]
         good = isinstance(history, list) and all(isinstance(one, dict) for one in history)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ResultsError(
