@@ -121,7 +121,7 @@ def test_the_policy_and_its_answers_are_the_cell_s(done, name):
     with study.opened() as store:
         chain = [store.artifact(stage.key) for stage in study.parts.training]
         ours = read_lines(store.artifact(study.parts.generate.key) / "completions.jsonl")
-        (cell,) = [r for r in collect(study.plan, store) if (r.n_sft, r.n_pref) == (17, 14)]
+        (cell,) = [r for r in collect(study.plan, store) if (r.n_sft, r.n_pref) == (18, 14)]
     places = [folder / "run" / stage.kind for stage in study.parts.training]
     if (places[1] / "preference").is_dir():
         places[1] /= "preference"  # where PEFT puts an adapter with a name of its own
@@ -178,7 +178,7 @@ def test_the_order_is_another_one_each_epoch_and_the_cell_s(done):
     assert [list(order), list(order)] == expected and expected[0] != expected[1]
 
 
-@pytest.mark.parametrize("wanted", [(0, 0, 0), (17, 0, 0), (0, 14, 0)])
+@pytest.mark.parametrize("wanted", [(0, 0, 0), (18, 0, 0), (0, 14, 0)])
 def test_cells_with_fewer_stages(ran, tmp_path, wanted):
     study = ran("chain")
     parts = find_cell(study.plan, wanted)
