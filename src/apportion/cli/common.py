@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).")]
+StudyOrNone = Annotated[
+    Path | None, typer.Argument(metavar="[STUDY]", help="The study file (YAML).")
+]
+ResultsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--results", metavar="FILE", help="A table of results (CSV, JSON lines) in its place."
+    ),
+]
 StoreDir = Annotated[
     Path | None,
     typer.Option(

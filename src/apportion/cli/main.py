@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from apportion import __version__
-from apportion.cli import advise, check, init, plan, quickstart, report, results, run, schema
+from apportion.cli import (
+    advise,
+    check,
+    export,
+    import_,
+    init,
+    plan,
+    quickstart,
+    report,
+    results,
+    run,
+    schema,
+)
 from apportion.errors import ApportionError
 
 app = typer.Typer(
@@ -32,6 +44,8 @@ for _name, _function in (
     ("results", results.results),
     ("advise", advise.advise),
     ("report", report.report),
+    ("import", import_.import_results),
+    ("export", export.export),
     ("schema", schema.schema),
 ):
     app.command(_name)(_function)

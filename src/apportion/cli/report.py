@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apportion.cli.common import StoreDir, StudyFile, console, store_path
+from apportion.cli.common import ResultsFile, StoreDir, StudyOrNone, console, store_path
 
 if TYPE_CHECKING:
     from apportion.advise.study import StudyAdvice
     from apportion.compile import Plan
-    from apportion.report.html import ReportPaths
+    from apportion.report.html import ReportMeta, ReportPaths
     from apportion.run.results import CellResult
 
 
 def report(
-    study: StudyFile,
+    study: StudyOrNone = None,
+    results: ResultsFile = None,
     store: StoreDir = None,
     out: Annotated[
         Path | None,
@@ -27,13 +29,27 @@ def report(
 ) -> None:
     """Write one self-contained HTML page, and its figures as PNG and PDF."""
     from apportion.advise.study import advise_study
-    from apportion.cli.session import collect_results, load_plan
+    from apportion.cli.session import collect_results, load_plan, one_source
+    from apportion.run.tables import read_table
 
-    plan, place = load_plan(study), store_path(study, store)
+    source = one_source(study, results)
+    folder = out or source.with_suffix(".report")
+    if results is not None:
+        table = read_table(results)
+        show_paths(write_table_report(table, advise_study(table), folder))
+        return
+    plan, place = load_plan(source), store_path(source, store)
     rows = collect_results(plan, place)
-    folder = out or study.with_suffix(".report")
-    paths = write_study_report(plan, study, place, rows, advise_study(rows), folder)
-    show_paths(paths)
+    show_paths(write_study_report(plan, source, place, rows, advise_study(rows), folder))
+
+
+def write_table_report(
+    rows: Sequence[CellResult], answer: StudyAdvice, folder: Path
+) -> ReportPaths:
+    """The page of somebody's table: what it says, without a record of how it came about."""
+    from apportion.report.html import write_report
+
+    return write_report(rows, answer.advice, _meta(rows, answer), folder)
 
 
 def write_study_report(
@@ -45,17 +61,22 @@ def write_study_report(
     folder: Path,
 ) -> ReportPaths:
     """The page of a study: what was found, and the record of how."""
-    from apportion.report.html import ReportMeta, write_report
+    from apportion.report.html import write_report
     from apportion.run.provenance import provenance
 
-    meta = ReportMeta(
+    facts, text = provenance(plan, store), study_file.read_text(encoding="utf-8")
+    meta = replace(_meta(rows, answer), facts=facts, study=text)
+    return write_report(rows, answer.advice, meta, folder)
+
+
+def _meta(rows: Sequence[CellResult], answer: StudyAdvice) -> ReportMeta:
+    from apportion.report.html import ReportMeta
+
+    return ReportMeta(
         title=", ".join(dict.fromkeys(f"{row.model} on {row.task}" for row in rows)),
         sandbox=any(row.model.startswith("sandbox:") for row in rows),
-        facts=provenance(plan, store),
-        study=study_file.read_text(encoding="utf-8"),
         refused=answer.refused,
     )
-    return write_report(rows, answer.advice, meta, folder)
 
 
 def show_paths(paths: ReportPaths) -> None:

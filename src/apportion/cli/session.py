@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apportion.cli.common import console
-from apportion.errors import ManyErrors
+from apportion.errors import ManyErrors, StudyError
 
 if TYPE_CHECKING:
     from apportion.compile import Plan
@@ -24,6 +24,17 @@ def load_plan(study_file: Path) -> Plan:
     if checked.errors or checked.study is None:
         raise ManyErrors(checked.errors)
     return compile_study(checked.study)
+
+
+def one_source(study: Path | None, results: Path | None) -> Path:
+    """The study file, or the table of results in its place; StudyError unless it is one."""
+    given = [path for path in (study, results) if path is not None]
+    if len(given) != 1:
+        raise StudyError(
+            "give a study or a table of results" + (", not both." if given else "."),
+            mend="write STUDY, or --results FILE.",
+        )
+    return given[0]
 
 
 def run_with_progress(plan: Plan, store: Path, *, workers: int | None) -> RunReport:

@@ -110,6 +110,21 @@ class Template:
         """What was generated, without what the template puts before every response."""
         return decoded.removeprefix(self._before)
 
+    @property
+    def before_response(self) -> str:
+        """The text that the template puts before every response."""
+        return self._before
+
+    def prompt_text(self, prompt: str) -> str:
+        """The text of `prompt_ids`, without what the tokenizer puts in front by itself."""
+        if self.name == "chat":
+            return self._render(prompt).removeprefix(self._tokenizer.decode(self._front))
+        return prompt
+
+    def completion_text(self, response: str) -> str:
+        """The text of `response_ids`, without the token that ends it."""
+        return self._before + response + str(self._tokenizer.decode(self._end[:-1]))
+
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids

@@ -26,9 +26,9 @@ class CellResult:
     """One cell. Scores in [0, 1]; what was not measured is None, with a reason, never a number.
 
     `lines`: (budget level, share) pairs that the cell lies on. `item_scores`: the primary score per
-    test item, in item order. `response_tokens`: mean per item. `train_tokens`: what its training
-    stages processed. status `failed`: its score stage failed; `missing`: an earlier one did, or it
-    was not run.
+    test item, in item order; `items_digest` stands for those items. `response_tokens`: mean per
+    item. `train_tokens`: what its training stages processed. status `failed`: its score stage
+    failed; `missing`: an earlier one did, or it was not run.
     """
 
     model: str
@@ -50,6 +50,7 @@ class CellResult:
     response_tokens: float | None = None
     train_tokens: int | None = None
     item_scores: tuple[float, ...] | None = None
+    items_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def _result(cell: Cell, plan: Plan, store: Store) -> CellResult:
         response_tokens=found["mean_response_tokens"],
         train_tokens=_train_tokens(cell, plan, store),
         item_scores=tuple(float(item[found["primary"]]) for item in items),
+        items_digest=record.spec.get("items", {}).get("digest"),
     )
 
 

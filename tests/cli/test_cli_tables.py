@@ -1,0 +1,143 @@
+"""import, export, and the answers that a table of results gives, through the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from apportion.cli import main
+
+HEADER = "model,task,method,n_sft,n_pref,replicate,score,n_items"
+CELLS = [(a, b - a) for b in (100, 400) for a in (0, b // 4, b // 2, b)]
+ROWS = [
+    f"me/mine,own,dpo,{a},{b},{r},{0.3 + 0.1 * (a > 0) + 0.0002 * b + 0.01 * r:.4f},500"
+    for a, b in CELLS
+    for r in (0, 1)
+]
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([HEADER, *ROWS]) + "\n")
+    return path
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """A function from arguments to (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["apportion", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_advice_from_a_table(command, table):
+    code, out, _ = command("advise", "--results", table, "--json")
+    advice = json.loads(out)["advice"]
+    assert code == 0 and [one["budget"] for one in advice] == [100, 400]
+    assert advice[1]["share"] == 0.25 and advice[1]["origin"] == "measured"
+
+
+def test_a_report_from_a_table(command, table, tmp_path):
+    assert command("report", "--results", table, "--out", tmp_path / "r")[0] == 0
+    assert "me/mine on own" in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_advice_about_money_from_a_lattice(command, tmp_path):
+    rows = [f"m,t,dpo,{a},{b},0,{0.3 + a / 1000},500" for a in (0, 50, 100) for b in (0, 50, 100)]
+    (tmp_path / "x.csv").write_text("\n".join([HEADER, *rows]))
+    ask = ["--results", tmp_path / "x.csv", "--budget", "100usd", "--json"]
+    code, out, err = command("advise", *ask, "--price", "sft=2", "--price", "preference=1")
+    assert code == 0, err
+    (advice,) = json.loads(out)["advice"]
+    assert advice["n_sft"] == 50 and advice["share"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "give a study or a table"),
+        (["x.yaml", "--results", "x.csv"], "not both"),
+        (["--results", "none.csv"], "cannot be read"),
+        (["--results", "TABLE", "--budget", "100usd"], "in examples"),
+        (["--results", "TABLE", "--budget", "100000"], "no advice"),
+        (["--results", "ONE"], "no advice"),
+    ],
+)
+def test_a_question_without_an_answer(command, table, tmp_path, arguments, problem):
+    one = tmp_path / "one.csv"
+    one.write_text("\n".join([HEADER, ROWS[2]]))
+    named = {"TABLE": table, "ONE": one}
+    code, _, err = command("advise", *[named.get(word, word) for word in arguments])
+    assert code == 2 and problem in err and "Traceback" not in err
+
+
+def test_tables_and_logs_come_together(command, table, tmp_path):
+    log = tmp_path / "samples_own_2026-01-01T00-00-00.0.jsonl"
+    line = {"doc_id": 0, "resps": [], "filter": "none", "metrics": ["acc"], "acc": 1.0}
+    log.write_text("\n".join(json.dumps({**line, "doc_id": i}) for i in range(4)))
+    out = tmp_path / "all.jsonl"
+    assert command("import", table, "--out", out)[0] == 0
+    ask = ["import", log, "--out", out, "--model", "me/mine"]
+    assert command(*ask, "--cell", "0,0")[1].split() == f"{out}: 17 results, 1 of them new.".split()
+    code, _, err = command(*ask, "--cell", "0,0")
+    assert code == 2 and "already in the table" in err
+    for missing in (["--cell"], ["--model"]):
+        code, _, err = command(
+            "import",
+            log,
+            "--out",
+            out,
+            *(["--model", "m"] if missing == ["--cell"] else ["--cell", "1,1"]),
+        )
+        assert code == 2 and f"{missing[0]} is needed" in err
+    advice = json.loads(command("advise", "--results", out, "--json")[1])["advice"]
+    assert [one["budget"] for one in advice] == [100, 400]
+
+
+def test_a_trainer_s_run(command, tmp_path):
+    (tmp_path / "run").mkdir()
+    history = [{"eval_exact": 0.5, "step": 3}]
+    (tmp_path / "run" / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    ask = ["import", tmp_path / "run", "--out", tmp_path / "t.csv", "--cell", "1,2"]
+    ask += ["--model", "m", "--task", "t", "--metric", "eval_exact"]
+    assert "--items" in command(*ask)[2]
+    assert command(*ask, "--items", "50")[0] == 0
+    assert "m,t,dpo,1,2,0,done,0.5,,50" in (tmp_path / "t.csv").read_text()
+    assert command("import", tmp_path, "--out", tmp_path / "t.csv")[0] == 2
+
+
+STUDY = """
+models: [sandbox:small]
+tasks: [math]
+lattice: {n_sft: [0, 8], n_pref: [0, 8]}
+replicates: 1
+recipe: sandbox
+evaluation: {n_items: 3}
+"""
+
+
+def test_export_of_a_study_that_was_not_run(command, tmp_path):
+    study = tmp_path / "s.yaml"
+    study.write_text(STUDY)
+    code, out, err = command("export", study, "--cell", "8,8", "--out", tmp_path / "x")
+    assert code == 0 and "python train.py" in out, err
+    there = {path.name for path in (tmp_path / "x").iterdir()}
+    files = {"train.py", "scoring.py", "sft.jsonl", "preference.jsonl", "test.jsonl"}
+    assert there == files | {"README.md", "requirements.txt", "model"}
+    compile((tmp_path / "x" / "train.py").read_text(), "train.py", "exec")
+    for form, problem in (("merged", "store"), ("adapter", "store"), ("zip", "zip")):
+        code, _, err = command(
+            "export", study, "--cell", "8,8", "--out", tmp_path / "y", "--as", form
+        )
+        assert code == 2 and problem in err
+    code, _, err = command("export", study, "--cell", "9,8", "--out", tmp_path / "y")
+    assert code == 2 and "no cell 9,8" in err and not (tmp_path / "y").exists()
