@@ -20,11 +20,12 @@ class Prefix:
 
 def characters(example: Example) -> int:
     """Characters a model reads of one example; the prompt of a pair is read with each response."""
+    asked = len(example.prompt) + sum(len(text) for _, text in example.context)
     if isinstance(example, Demonstration | Label):
-        return len(example.prompt) + len(example.response)
+        return asked + len(example.response)
     if isinstance(example, Pair):
-        return 2 * len(example.prompt) + len(example.chosen) + len(example.rejected)
-    return len(example.prompt)
+        return 2 * asked + len(example.chosen) + len(example.rejected)
+    return asked
 
 
 def prefixes(

@@ -1,7 +1,8 @@
 """The kinds of example, and the digest that names their content.
 
 Everything is text: a prompt is what the user says (before any chat template), a response what the
-model should answer. Templates, end-of-text and tokens belong to `apportion.models`.
+model should answer. What was said before the prompt (a system prompt, earlier turns) is the
+example's `context`, empty for most. Templates, end-of-text and tokens belong to `apportion.models`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+Context = tuple[tuple[str, str], ...]
+"""Turns before the prompt, oldest first: (role, text); roles are system, user, assistant."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
@@ -18,6 +22,7 @@ class Demonstration:
 
     prompt: str
     response: str
+    context: Context = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Pair:
     prompt: str
     chosen: str
     rejected: str
+    context: Context = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Label:
     prompt: str
     response: str
     desirable: bool
+    context: Context = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class Item:
     item_id: str
     prompt: str
     reference: str
+    context: Context = ()
 
 
 Example = Demonstration | Pair | Label | Item
@@ -55,14 +63,24 @@ def labels_of(pairs: Iterable[Pair]) -> list[Label]:
     second as undesirable, and so on. More pairs only append, and no prompt is labelled twice.
     """
     return [
-        Label(pair.prompt, pair.rejected if index % 2 else pair.chosen, desirable=index % 2 == 0)
+        Label(
+            pair.prompt,
+            pair.rejected if index % 2 else pair.chosen,
+            desirable=index % 2 == 0,
+            context=pair.context,
+        )
         for index, pair in enumerate(pairs)
     ]
 
 
 def canonical(example: Example) -> bytes:
-    """The bytes that stand for an example's content (JSON, sorted keys, UTF-8)."""
+    """The bytes that stand for an example's content (JSON, sorted keys, UTF-8).
+
+    An empty context is left out, so that digests are what they were before there were contexts.
+    """
     content = {field.name: getattr(example, field.name) for field in fields(example)}
+    if not content["context"]:
+        del content["context"]
     return json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from apportion.config.evaluation import Decoding
+from apportion.data.records import Context
 from apportion.errors import StageError
 from apportion.generation.sampling import next_tokens
 from apportion.models.policy import causal_lm
@@ -44,16 +45,21 @@ def generate(
     batch_size: int,
     seed: int | None,
     on_progress: Callable[[int, int], None] | None = None,
+    contexts: Sequence[Context] | None = None,
 ) -> list[Completion]:
     """One completion per prompt, in their order.
 
+    `contexts`: the turns before each prompt, where there are any.
     `seed` is needed for sampling, and not used otherwise; `on_progress(done, of all)` is called
     after each batch. Raises StageError for a prompt that leaves no room in the model's context.
     """
     limit = decoding.max_new_tokens
     if limit is None:
         raise StageError("the limit of new tokens was not resolved.")
-    ids = [template.prompt_ids(prompt) for prompt in prompts]
+    ids = [
+        template.prompt_ids(prompt, context)
+        for prompt, context in zip(prompts, contexts or [()] * len(prompts), strict=True)
+    ]
     _check_room(causal_lm(model), ids, limit)
     u = _uniform(decoding, seed, len(prompts), limit)
     ending = _Ending(tokenizer, template, _ending_ids(causal_lm(model), template), tuple(stop))

@@ -13,6 +13,7 @@ import re
 from datetime import date
 from typing import Any
 
+from apportion.data.records import Context
 from apportion.errors import ModelError
 from apportion.models.resolve import (
     ModelRef,
@@ -96,11 +97,15 @@ class Template:
             self._before, self._end = self._chat_frame()
         self.stop_ids: frozenset[int] = frozenset({tokenizer.eos_token_id, self._end[-1]})
 
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """The ids a model is asked with: everything up to where its response begins."""
+    def prompt_ids(self, prompt: str, context: Context = ()) -> list[int]:
+        """The ids a model is asked with: everything up to where its response begins.
+
+        `context`: turns before the prompt. The plain template writes their texts with an empty line
+        between two; a chat template that refuses them (no system role, say) is a ModelError.
+        """
         if self.name == "chat":
-            return self._encode(self._render(prompt))
-        return self._front + self._encode(prompt)
+            return self._encode(self._render(prompt, context=context))
+        return self._front + self._encode("\n\n".join([*(text for _, text in context), prompt]))
 
     def response_ids(self, response: str) -> list[int]:
         """The ids of a response, the last of which ends it."""
@@ -133,16 +138,27 @@ class Template:
         """The ids of text that does not stand at the beginning."""
         return self._encode(self._anchor + text)[len(self._encode(self._anchor)) :]
 
-    def _render(self, prompt: str, response: str | None = None) -> str:
-        messages = [{"role": "user", "content": prompt}]
+    def _render(self, prompt: str, response: str | None = None, context: Context = ()) -> str:
+        messages = [{"role": role, "content": text} for role, text in context]
+        messages.append({"role": "user", "content": prompt})
         if response is not None:
             messages.append({"role": "assistant", "content": response})
-        text = self._tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=response is None,
-            chat_template=self._chat,
-        )
+        from jinja2 import TemplateError
+
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=response is None,
+                chat_template=self._chat,
+            )
+        except TemplateError as error:
+            turns = ", ".join(message["role"] for message in messages)
+            raise ModelError(
+                f"the tokenizer's chat template refuses the turns {turns}: {error}",
+                field="models",
+                mend="remove the system prompt or the earlier turns, or mend the chat template.",
+            ) from error
         return str(text)
 
     def _chat_frame(self) -> tuple[str, list[int]]:

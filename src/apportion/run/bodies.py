@@ -39,6 +39,7 @@ def generate(context: Context) -> Mapping[str, Any]:
             batch_size=spec["batch_size"],
             seed=spec["sample_seed"],
             on_progress=lambda done, total: context.progress(done / total),
+            contexts=[item.context for item in items],
         )
     rows = (
         {"item_id": item.item_id, **asdict(answer)}

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from apportion.data.records import Context
 from apportion.models.policy import causal_lm
 from apportion.models.template import Template
 
@@ -41,12 +42,14 @@ class Row:
         return len(self.ids) - self.start
 
 
-def encode(template: Template, prompt: str, response: str, *, max_length: int) -> Row | None:
+def encode(
+    template: Template, prompt: str, response: str, *, max_length: int, context: Context = ()
+) -> Row | None:
     """The example cut at `max_length` tokens from its start, as TRL does.
 
     None where nothing of the response is left, or nothing stands before it that could predict it.
     """
-    before = template.prompt_ids(prompt)
+    before = template.prompt_ids(prompt, context)
     if not 0 < len(before) < max_length:
         return None
     whole = (*before, *template.response_ids(response))

@@ -35,8 +35,10 @@ def encode_pairs(
     """Chosen and rejected rows per pair; None where the prompt alone fills `max_length`."""
     found: list[PairRows | None] = []
     for pair in pairs:
-        chosen = encode(template, pair.prompt, pair.chosen, max_length=max_length)
-        rejected = encode(template, pair.prompt, pair.rejected, max_length=max_length)
+        chosen, rejected = (
+            encode(template, pair.prompt, text, max_length=max_length, context=pair.context)
+            for text in (pair.chosen, pair.rejected)
+        )
         found.append(None if chosen is None or rejected is None else (chosen, rejected))
     return found
 

@@ -67,7 +67,10 @@ def encode_labels(
     Sequences are cut at `max_length` from their start; a response that is mismatched is cut anew.
     """
     words = [
-        (tuple(template.prompt_ids(label.prompt)), tuple(template.response_ids(label.response)))
+        (
+            tuple(template.prompt_ids(label.prompt, label.context)),
+            tuple(template.response_ids(label.response)),
+        )
         for label in labels
     ]
     fitting = [index for index, (prompt, _) in enumerate(words) if 0 < len(prompt) < max_length]

@@ -41,7 +41,10 @@ def train_sft(
     Each record's `extra` has `dropped`: demonstrations whose prompt alone fills `max_length`.
     Raises StageError where nothing is left, or loss or gradient is not finite.
     """
-    found = [encode(template, d.prompt, d.response, max_length=max_length) for d in demonstrations]
+    found = [
+        encode(template, d.prompt, d.response, max_length=max_length, context=d.context)
+        for d in demonstrations
+    ]
     rows = [row for row in found if row is not None]
     return fit(
         model,
