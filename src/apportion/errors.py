@@ -61,6 +61,10 @@ class DataError(UserError):
     """A data file, pool or row that cannot be used."""
 
 
+class MissingPackage(DataError):
+    """Data or a metric that need an optional package, or its data, which are not installed."""
+
+
 class ModelError(UserError):
     """A model, tokenizer or template that cannot be used."""
 

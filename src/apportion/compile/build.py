@@ -113,6 +113,12 @@ class _Builder:
         parents = () if parent is None else (parent,)
         return Stage(stage_key(spec), kind, parents, spec, label, round(tokens))
 
+    @property
+    def _named(self) -> dict[str, Any]:
+        """The task in a spec; `task_card`, the card's file, is not part of a key."""
+        card = {} if self.task.card is None else {"task_card": self.task.card}
+        return {"task": self.task.name, **card}
+
     def _where(self, replicate: int) -> str:
         return f"{self.task.name} · {self.model.ref.name} · replicate {replicate}"
 
@@ -123,7 +129,7 @@ class _Builder:
         return {
             "model": self.model.spec,
             "template": self.model.template,
-            "task": self.task.name,
+            **self._named,
             "task_version": self.task.version,
             "data": {"side": side, "n": data.n, "seed": data_seed, "digest": data.digest},
             "recipe": self.recipes[side],
@@ -184,7 +190,7 @@ class _Builder:
             spec = {
                 "model": self.model.spec,
                 "template": self.model.template,
-                "task": self.task.name,
+                **self._named,
                 "parent": parent,
                 "dtype": self.study.recipe.dtype,
                 "lora": None if parent is None else self.lora,
@@ -211,7 +217,7 @@ class _Builder:
         def make() -> Stage:
             spec = {
                 "parent": generated,
-                "task": self.task.name,
+                **self._named,
                 "task_version": self.task.version,
                 "items": self.items,
                 "metric": self.task.metric,

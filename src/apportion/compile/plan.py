@@ -104,9 +104,10 @@ def stage_key(spec: Mapping[str, Any]) -> str:
     """32 hex characters that stand for a spec.
 
     A model is what its weights, tokenizer and template are: its name or folder is not in the key.
-    Nor is where a training is reported to.
+    Nor is the place of a task card (examples and metric are in the spec by their digests), nor
+    where a training is reported to.
     """
-    content = {name: value for name, value in spec.items() if name != "trackers"}
+    content = {k: v for k, v in spec.items() if k not in ("task_card", "trackers")}
     if "model" in content:
         content["model"] = {k: v for k, v in content["model"].items() if k != "name"}
     return sha256(canonical_json(content).encode()).hexdigest()[:32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,9 +11,11 @@ from typing import Literal
 from apportion import prices
 from apportion.compile.identity import Identity, identify
 from apportion.compile.trainer import trainer_problems
-from apportion.config.load import StudyFile, read_study
+from apportion.config.load import StudyFile, is_card, read_study
 from apportion.config.study import Study
-from apportion.errors import StudyError, UserError
+from apportion.data.hub import HubError
+from apportion.errors import ManyErrors, MissingPackage, ModelError, StudyError, UserError
+from apportion.models.resolve import resolve_model
 from apportion.tasks import registry
 from apportion.tasks.base import Task
 
@@ -26,40 +29,54 @@ class Checked:
 
     study: Study | None
     errors: tuple[UserError, ...]
+    unchecked: tuple[UserError, ...] = ()  # only `offline`: what the hub would have to say
 
 
-def check_file(path: str | Path) -> Checked:
+def check_file(path: str | Path, *, offline: bool = False) -> Checked:
     """Every mistake in a study file at once: its own, and those of the tasks and models it names.
 
-    Raises nothing for the user's mistakes; each has file, row (where known), field and mend.
+    Raises nothing for the user's mistakes; each has file, row (where known), field and mend. With
+    `offline`, models and data sets of the hub that are not on this machine are no mistakes.
     """
     read = read_study(path)
     study = read.study
     others = _named_in_a_faulty_file(read) if study is None else problems(study)
     for error in others:
-        error.file = read.path
-        error.row = read.row_of(error.field)
-    errors = sorted([*read.errors, *others], key=lambda error: error.row or 0)
-    return Checked(read.study, tuple(errors))
+        if error.file is None:  # else the mistake is in a task card or a data file
+            error.file = read.path
+            error.row = read.row_of(error.field)
+    unchecked = [error for error in others if offline and _of_the_hub(error, read)]
+    told = [*read.errors, *(error for error in others if error not in unchecked)]
+    errors = sorted(told, key=lambda error: (error.file != read.path, error.row or 0))
+    return Checked(read.study, tuple(errors), tuple(unchecked))
+
+
+def _of_the_hub(error: UserError, read: StudyFile) -> bool:
+    """Whether a mistake only says that the hub, or what reading it needs, is not here."""
+    if isinstance(error, ModelError):
+        names = {field: name for name, field in read.names("models")}
+        name = names.get(error.field or "")
+        with suppress(UserError):
+            return name is not None and resolve_model(name).kind == "hub"
+        return False
+    return isinstance(error, HubError | MissingPackage)
 
 
 def problems(study: Study) -> list[UserError]:
-    """Unknown tasks, models that cannot be used, pools that are too small, too many cells."""
+    """Unknown tasks, models and data that cannot be used, pools too small, too many cells."""
     found: list[UserError] = []
     tasks: list[Task] = []
     known: list[Identity] = []
     for place, name in enumerate(study.tasks):
-        error = _try(registry.get_task, name, f"tasks[{place}]")
-        if error is None:
+        errors = _try(registry.get_task, name, f"tasks[{place}]")
+        if not errors:
             tasks.append(registry.get_task(name))
-        else:
-            found.append(error)
+        found += errors
+    found += _same_names(tasks)
     for place, name in enumerate(study.models):
-        identity = _identify(name, f"models[{place}]")
-        if isinstance(identity, UserError):
-            found.append(identity)
-        else:
-            known.append(identity)
+        errors = _try(identify, name, f"models[{place}]")
+        known += [] if errors else [identify(name)]
+        found += errors
     found += trainer_problems(study, [identity.ref for identity in known])
     cells = _upper_bound(study)
     if cells > MAX_CELLS:
@@ -73,25 +90,52 @@ def problems(study: Study) -> list[UserError]:
         )
         return found
     for task in tasks:
-        found += _too_small(task, study)
+        found += _data(task, study)
     return found
 
 
-def _try(use: Callable[[str], object], name: str, field: str) -> UserError | None:
+def _data(task: Task, study: Study) -> list[UserError]:
+    """What the task needs that is not there, wrong rows, and cells that cannot be filled."""
+    found: list[UserError] = []
+    try:
+        if task.require is not None:
+            task.require()
+    except UserError as error:
+        found.append(error)
+    if task.pref_unit == "label" and "dpo" in study.methods:
+        found.append(
+            StudyError(
+                f"the method dpo needs pairs, and task {task.name} has labels.",
+                field="methods",
+                mend="write methods: [kto], or give the task pairs (chosen and rejected).",
+            )
+        )
+    try:
+        found += _too_small(task, study)
+    except UserError as error:
+        found.append(error)
+    return found
+
+
+def _same_names(tasks: list[Task]) -> Iterator[StudyError]:
+    names = [task.name for task in tasks]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            mend = "give their cards different names."
+            yield StudyError(f"two tasks are called {name!r}.", field="tasks", mend=mend)
+
+
+def _try(use: Callable[[str], object], name: str, field: str) -> list[UserError]:
+    """The mistakes that using a name makes; those of a task card keep their own places."""
     try:
         use(name)
+    except ManyErrors as errors:
+        return list(errors.errors)
     except UserError as error:
-        error.field = field
-        return error
-    return None
-
-
-def _identify(name: str, field: str) -> Identity | UserError:
-    try:
-        return identify(name)
-    except UserError as error:
-        error.field = field
-        return error
+        if error.file is None or not is_card(name):
+            error.field = field
+        return [error]
+    return []
 
 
 def _named_in_a_faulty_file(read: StudyFile) -> list[UserError]:
@@ -100,9 +144,14 @@ def _named_in_a_faulty_file(read: StudyFile) -> list[UserError]:
     found = []
     for key, use in (("tasks", registry.get_task), ("models", identify)):
         for name, field in read.names(key):
-            error = None if field in faulty else _try(use, name, field)
-            found += [] if error is None else [error]
+            found += [] if field in faulty else _try(use, name, field)
     return found
+
+
+def cell_count(study: Study) -> int:
+    """How many cells the study has, with the base model's."""
+    asked = len(study.models) * len(study.tasks) * len(study.methods) * study.replicates
+    return len(prices.points(study)) * asked
 
 
 def _upper_bound(study: Study) -> int:

@@ -60,12 +60,8 @@ def load_study(path: str | Path) -> Study:
 
 def read_study(path: str | Path) -> StudyFile:
     """As `load_study`, but the mistakes are returned."""
-    document = Document()
-    text = _read_text(Path(path), document)
-    if text is not None:
-        document = read_yaml(text)
-        if not document.errors and document.value is None:
-            _fault(document, "the file is empty.", "start with `apportion init`.")
+    document = read_document(path, "study", "start with `apportion init`.")
+    _find_cards(document.value, Path(path).parent)
     study = None
     if isinstance(document.value, dict):
         study, errors = study_of(document.value)
@@ -74,16 +70,52 @@ def read_study(path: str | Path) -> StudyFile:
             for loc, error in errors
             if not any(loc[: len(unread)] == unread for unread in document.unread)
         ]
-    elif document.value is not None:
-        _fault(
-            document,
-            f"a study is a mapping (rows of `key: value`), not {show(document.value)}.",
-            "start with `apportion init`.",
-        )
     for error in document.errors:
         error.file = str(path)
     errors_in_order = tuple(sorted(document.errors, key=lambda e: e.row or 0))
     return StudyFile(str(path), None if errors_in_order else study, errors_in_order, document)
+
+
+def read_document(path: str | Path, what: str, start: str) -> Document:
+    """The mapping in a YAML file, or every mistake that keeps it from being one, in `errors`.
+
+    `what` the file should be (study, task card), and how to `start` one: for the messages.
+    """
+    document = Document()
+    text = _read_text(Path(path), document, what)
+    if text is None:
+        return document
+    document = read_yaml(text)
+    if document.value is None:
+        if not document.errors:
+            _fault(document, "the file is empty.", start)
+    elif not isinstance(document.value, dict):
+        said = f"a {what} is a mapping (rows of `key: value`), not {show(document.value)}."
+        _fault(document, said, start)
+    return document
+
+
+def is_card(name: object) -> bool:
+    """Whether the name of a task is the path of a task card."""
+    return isinstance(name, str) and name.lower().endswith((".yaml", ".yml"))
+
+
+def _find_cards(values: Any, folder: Path) -> None:
+    """Makes the paths of task cards, which are relative to the study's folder, absolute."""
+    tasks = values.get("tasks") if isinstance(values, dict) else None
+    if isinstance(tasks, list):
+        values["tasks"] = [_card_in(folder, name) for name in tasks]
+    elif is_card(tasks):
+        values["tasks"] = _card_in(folder, tasks)
+
+
+def _card_in(folder: Path, name: Any) -> Any:
+    if not is_card(name):
+        return name
+    try:
+        return str((folder / Path(name).expanduser()).resolve())
+    except (ValueError, OSError, RuntimeError):  # no path at all: reading it will say so
+        return name
 
 
 def study_of(values: Mapping[str, Any]) -> tuple[Study | None, list[tuple[Loc, StudyError]]]:
@@ -127,35 +159,36 @@ def _fault(document: Document, problem: str, mend: str, row: int | None = None) 
     return None
 
 
-def _read_text(path: Path, document: Document) -> str | None:
+def _read_text(path: Path, document: Document, what: str) -> str | None:
     """The file's text, or None after the reason is noted."""
     try:
         if path.is_dir():
-            return _fault(document, "this is a directory.", "name the study file in it.")
+            return _fault(document, "this is a directory.", f"name the {what} file in it.")
         if path.exists() and not path.is_file():
-            return _fault(document, "this is not a regular file.", "name a study file.")
+            return _fault(document, "this is not a regular file.", f"name a {what} file.")
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        mend = f"check the path, or make one: apportion init {path.name}."
+        make = f", or make one: apportion init {path.name}" if what == "study" else ""
+        mend = f"check the path{make}."
         return _fault(document, "there is no such file.", mend)
     except PermissionError:
         return _fault(document, "the file may not be read.", "check its permissions.")
     except (OSError, ValueError) as error:
         return _fault(document, f"the file cannot be read ({error}).", "check the path.")
-    return _decode(raw, document)
+    return _decode(raw, document, what)
 
 
-def _decode(raw: bytes, document: Document) -> str | None:
+def _decode(raw: bytes, document: Document, what: str) -> str | None:
     if len(raw) > MAX_BYTES:
         return _fault(
-            document, f"the file is larger than {MAX_BYTES} bytes.", "is it a study file?"
+            document, f"the file is larger than {MAX_BYTES} bytes.", f"is it a {what} file?"
         )
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _fault(document, "the file is in UTF-16.", "save it as UTF-8.", 1)
     if b"\0" in raw:
         row = raw.count(b"\n", 0, raw.index(b"\0")) + 1
-        return _fault(document, "the file is binary, not text.", "name a study file.", row)
+        return _fault(document, "the file is binary, not text.", f"name a {what} file.", row)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -45,22 +45,26 @@ _BOUNDS = {
 }
 
 
-def explain(error: Mapping[str, Any]) -> tuple[str, str]:
-    """The problem and the mend of one entry of `ValidationError.errors()`."""
+def explain(
+    error: Mapping[str, Any],
+    root: type[BaseModel] = Study,
+    examples: Mapping[str, str] = EXAMPLES,
+) -> tuple[str, str]:
+    """The problem and the mend of one entry of `ValidationError.errors()` of a `root`."""
     kind, loc, value = error["type"], tuple(error["loc"]), error["input"]
     context = error.get("ctx", {})
     if kind == "mistake":
         return context["problem"], context["mend"]
     if kind == "extra_forbidden":
-        return _unknown_key(loc)
+        return _unknown_key(loc, root)
     if kind in _BOUNDS:
         return _out_of_bounds(kind, context, value, loc)
     name = next((part for part in reversed(loc) if isinstance(part, str)), "")
-    return _wrong_kind(kind, name, value, context.get("expected", str(error["msg"])))
+    message = context.get("expected", str(error["msg"]))
+    return _wrong_kind(kind, name, value, message, examples.get(name, ""))
 
 
-def _wrong_kind(kind: str, name: str, value: Any, message: str) -> tuple[str, str]:
-    example = EXAMPLES.get(name, "")
+def _wrong_kind(kind: str, name: str, value: Any, message: str, example: str) -> tuple[str, str]:
     if kind == "missing":
         return f"{name} is missing.", f"add {example or f'{name}: ...'}."
     if kind == "literal_error":
@@ -70,11 +74,10 @@ def _wrong_kind(kind: str, name: str, value: Any, message: str) -> tuple[str, st
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         mend = f"write, say, {example}." if example else "write `key: value` rows."
         return f"a mapping (rows of `key: value`) is wanted, not {show(value)}.", mend
-    return _wrong_text(kind, name, value, message)
+    return _wrong_text(kind, name, value, message, example)
 
 
-def _wrong_text(kind: str, name: str, value: Any, message: str) -> tuple[str, str]:
-    example = EXAMPLES.get(name, "")
+def _wrong_text(kind: str, name: str, value: Any, message: str, example: str) -> tuple[str, str]:
     if kind in ("tuple_type", "list_type"):
         inside = show(value) if isinstance(value, int | float | str) else "value"
         return f"a list is wanted, not {show(value)}.", f"write {name}: [{inside}]."
@@ -107,8 +110,8 @@ def _unknown_word(value: Any, expected: str) -> tuple[str, str]:
     return f"{show(value)} is not one of {', '.join(words)}.", mend
 
 
-def _unknown_key(loc: Loc) -> tuple[str, str]:
-    key, model = str(loc[-1]), model_at(loc[:-1])
+def _unknown_key(loc: Loc, root: type[BaseModel]) -> tuple[str, str]:
+    key, model = str(loc[-1]), model_at(loc[:-1], root)
     problem = f"there is no setting called {show(key)} here."
     if key == "<<":
         return problem, "write the keys out; merging is not supported."
@@ -120,7 +123,7 @@ def _unknown_key(loc: Loc) -> tuple[str, str]:
     guess = nearest(key, names)
     if guess is not None:
         return problem, f"write {guess}."
-    homes = _homes(Study, key, "")
+    homes = _homes(root, key, "")
     if homes:
         return problem, f"write it as {' or '.join(homes)}."
     return problem, f"remove it; the settings here are {', '.join(names)}."
@@ -136,9 +139,9 @@ def _homes(model: type[BaseModel], key: str, path: str) -> list[str]:
     return found
 
 
-def model_at(loc: Loc) -> type[BaseModel] | None:
-    """The model that reads the mapping at `loc` of a study, where one does."""
-    model: type[BaseModel] = Study
+def model_at(loc: Loc, root: type[BaseModel] = Study) -> type[BaseModel] | None:
+    """The model that reads the mapping at `loc` of a study (or other root), where one does."""
+    model = root
     for part in loc:
         if isinstance(part, int) or part not in model.model_fields:
             return None

@@ -131,11 +131,16 @@ def tokenizer_digest(ref: ModelRef) -> str:
     return _digest(folder / file for file in _TOKENIZER_FILES if (folder / file).is_file())
 
 
+def tokenizer_folder(ref: ModelRef) -> Path:
+    """The folder with the tokenizer's files. The hub is asked where needed."""
+    return Path(ref.path) if ref.kind != "hub" else _hub_small_files(ref.path, hub_commit(ref))
+
+
 def chat_template_source(ref: ModelRef) -> str | None:
     """The chat template that comes with the tokenizer, or None. The hub is asked where needed."""
     import json
 
-    folder = Path(ref.path) if ref.kind != "hub" else _hub_small_files(ref.path, hub_commit(ref))
+    folder = tokenizer_folder(ref)
     alone = folder / "chat_template.jinja"
     if alone.is_file():
         return alone.read_text(encoding="utf-8")

@@ -11,11 +11,11 @@ from typing import Any
 from apportion.config.evaluation import Decoding
 from apportion.data.records import Item
 from apportion.errors import DataError
-from apportion.run.common import computing, read_lines, same_data, write_lines
+from apportion.metrics.ifeval import Verdict, four_accuracies
+from apportion.run.common import computing, read_lines, same_data, task_of, write_lines
 from apportion.run.context import Body, Context
 from apportion.run.policies import load
 from apportion.run.train import preference, sft
-from apportion.tasks.registry import get_task
 
 COMPLETIONS = "completions.jsonl"
 ITEMS = "items.jsonl"
@@ -56,7 +56,7 @@ def generate(context: Context) -> Mapping[str, Any]:
 def score(context: Context) -> Mapping[str, Any]:
     """Judge the parent's answers, item by item; no model is needed."""
     spec = context.stage.spec
-    task = get_task(spec["task"])
+    task = task_of(spec)
     answers = read_lines(context.ancestors[-1].folder / COMPLETIONS)
     rows = []
     for item, answer in zip(_items(spec), answers, strict=True):
@@ -64,30 +64,46 @@ def score(context: Context) -> Mapping[str, Any]:
             raise DataError(f"the answers are not of the test items (at {item.item_id!r}).")
         judged = task.score(item, answer["text"])
         facts = {"truncated": answer["truncated"], "n_tokens": answer["n_tokens"]}
-        rows.append({"item_id": item.item_id, **asdict(judged), **facts})
+        scores = {name: getattr(judged, name) for name in ("strict", "lenient", "format_ok")}
+        if judged.verdict is not None:
+            scores |= {"weight": judged.weight, "verdict": asdict(judged.verdict)}
+        rows.append({"item_id": item.item_id, **scores, **facts})
     write_lines(context.out / ITEMS, rows)
     return summarise(rows, spec["primary"])
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], primary: str) -> dict[str, Any]:
-    """Means over items. `stderr`: sample standard deviation / sqrt(n); None for fewer than two."""
+    """Means over items; strict and lenient weighted where items have weights.
+
+    `stderr`: sample standard deviation / sqrt(n) (of weighted items that of their ratio); None for
+    fewer than two. `accuracies`: IFEval's four, where items have verdicts.
+    """
     n = len(rows)
+    weights = [float(row.get("weight", 1.0)) for row in rows]
 
     def mean(name: str) -> float:
         return math.fsum(float(row[name]) for row in rows) / n
 
-    values = [float(row[primary]) for row in rows]
-    return {
-        "score": mean(primary),
-        "stderr": statistics.stdev(values) / math.sqrt(n) if n > 1 else None,
+    def weighted(name: str) -> float:
+        total = math.fsum(w * float(row[name]) for w, row in zip(weights, rows, strict=True))
+        return total / math.fsum(weights)
+
+    score = weighted(primary)
+    values = [w * (float(r[primary]) - score) for w, r in zip(weights, rows, strict=True)]
+    per_item = math.fsum(weights) / n
+    found = {
+        "score": score,
+        "stderr": statistics.stdev(values) / per_item / math.sqrt(n) if n > 1 else None,
         "n_items": n,
-        "strict": mean("strict"),
-        "lenient": mean("lenient"),
+        "strict": weighted("strict"),
+        "lenient": weighted("lenient"),
         "format_failure_rate": sum(not row["format_ok"] for row in rows) / n,
         "truncation_rate": mean("truncated"),
         "mean_response_tokens": mean("n_tokens"),
         "primary": primary,
     }
+    verdicts = [Verdict(**row["verdict"]) for row in rows if "verdict" in row]
+    return {**found, "accuracies": four_accuracies(verdicts)} if verdicts else found
 
 
 BODIES: Mapping[str, Body] = {
@@ -100,6 +116,6 @@ BODIES: Mapping[str, Body] = {
 
 def _items(spec: Mapping[str, Any]) -> list[Item]:
     wanted = spec["items"]
-    items = get_task(spec["task"]).pool.items(wanted["n"])
+    items = task_of(spec).pool.items(wanted["n"])
     same_data(items, wanted, spec)
     return items

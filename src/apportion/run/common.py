@@ -11,6 +11,8 @@ from typing import Any
 from apportion.data.records import Example, ordered_digest
 from apportion.errors import DataError
 from apportion.store.files import to_json
+from apportion.tasks.base import Task
+from apportion.tasks.registry import get_task
 
 
 def same_data(examples: Sequence[Example], wanted: Mapping[str, Any], spec: Any) -> None:
@@ -20,6 +22,19 @@ def same_data(examples: Sequence[Example], wanted: Mapping[str, Any], spec: Any)
             f"the data of task {spec['task']!r} is not what it was when the study was read.",
             mend="run the study again: changed data make new stages.",
         )
+
+
+def task_of(spec: Mapping[str, Any]) -> Task:
+    """The task of a spec. DataError where its card is not what it was when the study was read."""
+    task = get_task(spec.get("task_card", spec["task"]))
+    wanted = spec.get("metric_version", task.metric_version)
+    if task.name != spec["task"] or task.metric_version != wanted:
+        raise DataError(
+            f"the task {spec['task']!r} is not what it was when the study was read.",
+            file=task.card,
+            mend="run the study again: a changed task makes new stages.",
+        )
+    return task
 
 
 @contextmanager

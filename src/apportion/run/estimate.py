@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apportion.data.records import Pair
+
 if TYPE_CHECKING:
     from apportion.compile import Plan
     from apportion.config.recipe import Recipe
@@ -64,15 +66,17 @@ def measure_rate(ref: ModelRef, recipe: Recipe, *, task: str = "math", threads: 
         kit = _Kit(ref, recipe, get_task(task), tokenizer, make_template(ref, tokenizer))
         model = load_policy(ref, [], dtype=recipe.dtype)
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-        generating = kit.generating(model)
+        rates = {"generate": kit.generating(model)}
         model = prepare_for_training(model, recipe.lora, seed=0)
-        training, preferring = kit.sft(model), kit.preference(model)
+        if kit.some("sft", 1):
+            rates["sft"] = kit.sft(model)
+        if kit.some("preference", 1):
+            rates["preference"] = kit.preference(model)
         with tempfile.TemporaryDirectory() as folder:
             save_trained(model, Path(folder))
             size = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())
     finally:
         torch.set_num_threads(before)
-    rates = {"sft": training, "preference": preferring, "generate": generating}
     return Rates(rates, size)
 
 
@@ -86,11 +90,24 @@ class _Kit:
     tokenizer: Any
     template: Any
 
+    def some(self, side: Any, batch: int, *, steps: int = _MEASURE_STEPS) -> int:
+        """A few batches, or what the pool has."""
+        capacity = self.task.pool.capacity(side)
+        return batch * steps if capacity is None else min(batch * steps, capacity)
+
+    def _pairs(self, batch: int) -> Any:
+        """Pairs; where the pool has labels, each beside itself: only the time is wanted."""
+        n = self.some("preference", batch)
+        if self.task.pref_unit == "pair":
+            return self.task.pool.pairs(n, seed=0)
+        labels = self.task.pool.labels(n, seed=0)
+        return [Pair(la.prompt, la.response, la.response, la.context) for la in labels]
+
     def sft(self, model: Any) -> float:
         from apportion.training.sft import train_sft
 
         recipe = self.recipe.sft.model_copy(update={"epochs": 1})
-        examples = self.task.pool.demonstrations(recipe.batch_size * _MEASURE_STEPS, seed=0)
+        examples = self.task.pool.demonstrations(self.some("sft", recipe.batch_size), seed=0)
         words = (model, self.tokenizer, self.template, examples, recipe)
 
         def train() -> int:
@@ -103,7 +120,7 @@ class _Kit:
         from apportion.training.dpo import reference_logps, train_dpo
 
         recipe = self.recipe.preference.model_copy(update={"epochs": 1})
-        pairs = self.task.pool.pairs(recipe.batch_size * _MEASURE_STEPS, seed=0)
+        pairs = self._pairs(recipe.batch_size)
         words = (model, self.tokenizer, self.template, pairs)
         length = self.recipe.max_length
         batch = recipe.micro_batch_size or recipe.batch_size
@@ -119,7 +136,8 @@ class _Kit:
         from apportion.config.evaluation import Decoding
         from apportion.generation.decode import generate
 
-        prompts = [item.prompt for item in self.task.pool.items(_MEASURE_PROMPTS)]
+        items = self.task.pool.items(self.some("test", _MEASURE_PROMPTS, steps=1))
+        prompts, contexts = [i.prompt for i in items], [i.context for i in items]
 
         def decode() -> int:
             answers = generate(
@@ -131,8 +149,9 @@ class _Kit:
                 stop=self.task.stop,
                 batch_size=len(prompts),
                 seed=None,
+                contexts=contexts,
             )
-            asked = sum(len(self.template.prompt_ids(prompt)) for prompt in prompts)
+            asked = sum(len(self.template.prompt_ids(i.prompt, i.context)) for i in items)
             return asked + sum(answer.n_tokens for answer in answers)  # as a plan counts them
 
         return _rate(decode)

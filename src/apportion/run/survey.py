@@ -110,7 +110,7 @@ def _rates(plan: Plan, threads: int) -> Rates:
     size = {ref.name: sum(f.stat().st_size for f in Path(ref.path).glob("*.safetensors"))
             for ref in refs if ref.kind != "hub"}  # fmt: skip
     largest = max(refs, key=lambda ref: size.get(ref.name, float("inf")))
-    return measure_rate(largest, plan.study.recipe, task=plan.cells[0].task, threads=threads)
+    return measure_rate(largest, plan.study.recipe, task=plan.study.tasks[0], threads=threads)
 
 
 def _data(plan: Plan) -> Spend:

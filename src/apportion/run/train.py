@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from apportion.config.recipe import KtoRecipe, LoraRecipe, PreferenceRecipe, SftRecipe
 from apportion.data.records import Pair
-from apportion.run.common import computing, read_lines, same_data, write_lines
+from apportion.run.common import computing, read_lines, same_data, task_of, write_lines
 from apportion.run.context import Context
 from apportion.run.policies import Policy, load, merged_adapters, same_model, trainable
 from apportion.run.reference import cached_reference
 from apportion.store.record import plain
-from apportion.tasks.registry import get_task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +32,7 @@ def sft(context: Context) -> Mapping[str, Any]:
     """Fine-tune the base on demonstrations."""
     spec = context.stage.spec
     data = spec["data"]
-    examples = get_task(spec["task"]).pool.demonstrations(data["n"], seed=data["seed"])
+    examples = task_of(spec).pool.demonstrations(data["n"], seed=data["seed"])
     same_data(examples, data, spec)
     with computing(context.threads):
         if "trainer" in spec:
@@ -59,7 +58,7 @@ def preference(context: Context) -> Mapping[str, Any]:
     """Preference-tune the parent (or the base), with that same model as the reference."""
     spec = context.stage.spec
     data, method = spec["data"], spec["method"]
-    pool = get_task(spec["task"]).pool
+    pool = task_of(spec).pool
     examples: Sequence[Any] = (
         pool.labels(data["n"], seed=data["seed"])
         if method == "kto"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from apportion.data.records import Demonstration, Item, Label, Pair
+from apportion.metrics.ifeval import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class ItemScore:
     strict: float
     lenient: float
     format_ok: bool
+    weight: float = 1.0  # in means over items: an item of three instructions may count as three
+    verdict: Verdict | None = None  # per instruction, where the metric has more to say
 
 
 class Pool(Protocol):
@@ -43,10 +46,12 @@ class Task:
     pool: Pool
     score: Callable[[Item, str], ItemScore]
     metric: str
-    metric_version: int
+    metric_version: int | str  # of a task card: the digest of all that decides a score
     primary: Literal["strict", "lenient"]
     pref_unit: Literal["pair", "label", "prompt"]
     stop: tuple[str, ...]
     max_new_tokens: int
     published_as: str | None = None  # this task's name in the published figure, where it has one
     sandbox: bool = False  # generated data: says nothing about real models
+    card: str | None = None  # the task card's file, absolute; None for a built-in task
+    require: Callable[[], None] | None = None  # a UserError where what it needs is not there

@@ -1,19 +1,33 @@
-"""The built-in tasks by name."""
+"""The built-in tasks by name, and task cards by their path. Light: no data are read here."""
 
 from __future__ import annotations
 
+from apportion.config.load import is_card
 from apportion.errors import StudyError
 from apportion.tasks.base import Task
 
-NAMES = ("math",)
+NAMES = ("math", "gsm8k", "ifeval")
 
 
 def get_task(name: str) -> Task:
-    """The task called `name`; StudyError with the names there are where it is unknown."""
+    """The built-in task called `name`, or that of the task card at the path `name`.
+
+    StudyError with the names there are where it is unknown; ManyErrors for a card with mistakes.
+    """
     if name == "math":
         from apportion.tasks.math import TASK
 
         return TASK
+    if name in NAMES:
+        from apportion.tasks.card import built_in
+
+        return built_in(name)
+    if is_card(name):
+        from apportion.tasks.card import card_task
+
+        return card_task(name)
     raise StudyError(
-        f"there is no task {name!r}.", field="tasks", mend=f"use one of: {', '.join(NAMES)}."
+        f"there is no task {name!r}.",
+        field="tasks",
+        mend=f"use one of: {', '.join(NAMES)}, or the path of a task card (.yaml).",
     )

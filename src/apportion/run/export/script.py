@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from apportion.data.records import Demonstration, Item, Pair, ordered_digest
 from apportion.errors import DataError, StudyError
+from apportion.run.common import task_of
 from apportion.run.export.cell import Parts
 from apportion.run.export.folder import fresh
 from apportion.run.export.texts import Frame, Texts, texts
 from apportion.store.record import plain
-from apportion.tasks.registry import get_task
 
 if TYPE_CHECKING:
     from apportion.models.resolve import ModelRef
@@ -74,7 +74,7 @@ def export_script(parts: Parts, out: Path, *, known: CellResult | None = None) -
 
 def _examples(parts: Parts) -> tuple[list[Demonstration], list[Pair], list[Item]]:
     """The cell's examples in their order, checked against the digests of its stages."""
-    pool = get_task(parts.cell.task).pool
+    pool = task_of(parts.spec).pool
 
     def same(examples: Iterable[Any], wanted: Mapping[str, Any]) -> list[Any]:
         found = list(examples)
