@@ -105,7 +105,7 @@ class Template:
         """
         if self.name == "chat":
             return self._encode(self._render(prompt, context=context))
-        return self._front + self._encode("\n\n".join([*(text for _, text in context), prompt]))
+        return self._front + self._encode(_joined(prompt, context))
 
     def response_ids(self, response: str) -> list[int]:
         """The ids of a response, the last of which ends it."""
@@ -120,11 +120,12 @@ class Template:
         """The text that the template puts before every response."""
         return self._before
 
-    def prompt_text(self, prompt: str) -> str:
+    def prompt_text(self, prompt: str, context: Context = ()) -> str:
         """The text of `prompt_ids`, without what the tokenizer puts in front by itself."""
         if self.name == "chat":
-            return self._render(prompt).removeprefix(self._tokenizer.decode(self._front))
-        return prompt
+            text = self._render(prompt, context=context)
+            return text.removeprefix(self._tokenizer.decode(self._front))
+        return _joined(prompt, context)
 
     def completion_text(self, response: str) -> str:
         """The text of `response_ids`, without the token that ends it."""
@@ -202,3 +203,7 @@ def make_template(ref: ModelRef, tokenizer: Any) -> Template:
             f"the chat template of {ref.name!r} was not loaded with its tokenizer.", field="models"
         )
     return Template(tokenizer, name, digest)
+
+
+def _joined(prompt: str, context: Context) -> str:
+    return "\n\n".join([*(text for _, text in context), prompt])

@@ -210,7 +210,10 @@ def _columns(
     if method == "dpo":
         pairs = [row for row in encode_pairs(template, examples, max_length=length) if row]
         return dpo_columns(pairs), len(examples) - len(pairs)
-    found = [encode(template, d.prompt, d.response, max_length=length) for d in examples]
+    found = [
+        encode(template, d.prompt, d.response, max_length=length, context=d.context)
+        for d in examples
+    ]
     rows = [row for row in found if row is not None]
     return sft_columns(rows), len(examples) - len(rows)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apportion.data.records import Demonstration, Item, Pair
+from apportion.data.records import Demonstration, Example, Item, Pair
 from apportion.models.template import Template
 
 
@@ -32,19 +32,19 @@ class Frame:
         last = template.response_ids("a")[-1]
         return cls(template, tokenizer, str(tokenizer.convert_ids_to_tokens(last)))
 
-    def prompt(self, prompt: str) -> str:
+    def prompt(self, example: Example) -> str:
         """The text a model is asked with, without what the tokenizer puts in front by itself."""
-        return self.template.prompt_text(prompt)
+        return self.template.prompt_text(example.prompt, example.context)
 
     def completion(self, response: str) -> str:
         """The text of a response, without the token that ends it: TRL adds that."""
         return self.template.completion_text(response)
 
-    def same_tokens(self, prompt: str, response: str) -> bool:
+    def same_tokens(self, example: Example, response: str) -> bool:
         """Whether TRL makes the template's tokens of this example, and parts them at its place."""
-        asked = self._ids(self.prompt(prompt))
-        whole = self._ids(self.prompt(prompt) + self.completion(response) + self.end)
-        ours = self.template.prompt_ids(prompt)
+        asked = self._ids(self.prompt(example))
+        whole = self._ids(self.prompt(example) + self.completion(response) + self.end)
+        ours = self.template.prompt_ids(example.prompt, example.context)
         return asked == ours and whole == [*ours, *self.template.response_ids(response)]
 
     def _ids(self, text: str) -> list[int]:
@@ -69,27 +69,27 @@ def texts(
     items: Iterable[Item],
 ) -> Texts:
     """The rows of a cell's files, in the order that the cell is trained and tested in."""
-    both: list[tuple[str, tuple[str, ...]]] = [(d.prompt, (d.response,)) for d in demonstrations]
-    both += [(p.prompt, (p.chosen, p.rejected)) for p in pairs]
+    both: list[tuple[Example, tuple[str, ...]]] = [(d, (d.response,)) for d in demonstrations]
+    both += [(p, (p.chosen, p.rejected)) for p in pairs]
     return Texts(
         sft=[
-            {"prompt": frame.prompt(d.prompt), "completion": frame.completion(d.response)}
+            {"prompt": frame.prompt(d), "completion": frame.completion(d.response)}
             for d in demonstrations
         ],
         preference=[
             {
-                "prompt": frame.prompt(p.prompt),
+                "prompt": frame.prompt(p),
                 "chosen": frame.completion(p.chosen),
                 "rejected": frame.completion(p.rejected),
             }
             for p in pairs
         ],
         test=[
-            {"item_id": i.item_id, "prompt": frame.prompt(i.prompt), "reference": i.reference}
+            {"item_id": i.item_id, "prompt": frame.prompt(i), "reference": i.reference}
             for i in items
         ],
         differing=sum(
-            not all(frame.same_tokens(prompt, response) for response in responses)
-            for prompt, responses in both
+            not all(frame.same_tokens(example, response) for response in responses)
+            for example, responses in both
         ),
     )
