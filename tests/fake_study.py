@@ -18,6 +18,7 @@ from pathlib import Path
 from apportion.compile import Cell, Plan, Stage, stage_key
 from apportion.errors import StageError
 from apportion.run import bodies as real
+from apportion.run.common import read_lines, write_lines
 from apportion.run.run import run_plan
 
 DOTTED = "fake_study:BODIES"
@@ -117,18 +118,18 @@ def generate(context):
         rows.append(
             {"item_id": str(i), "text": str(draw), "n_tokens": draw, "truncated": draw > 250}
         )
-    real._write_lines(context.out / real.COMPLETIONS, rows)
+    write_lines(context.out / real.COMPLETIONS, rows)
     return {"tokens": sum(row["n_tokens"] for row in rows)}
 
 
 def score(context):
     _trouble(context)
     rows = []
-    for answer in real.read_lines(context.ancestors[-1].folder / real.COMPLETIONS):
+    for answer in read_lines(context.ancestors[-1].folder / real.COMPLETIONS):
         number = int(answer["text"])
         judged = {"strict": float(number > 128), "lenient": float(number > 100), "format_ok": True}
         rows.append({**answer, **judged})
-    real._write_lines(context.out / real.ITEMS, rows)
+    write_lines(context.out / real.ITEMS, rows)
     return real.summarise(rows, "strict")
 
 

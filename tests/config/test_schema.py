@@ -117,7 +117,9 @@ def test_the_template_is_a_study(task: str, model: str, tmp_path: Any) -> None:
     text = study_template(task, model)
     (tmp_path / "study.yaml").write_text(text)
     study = Study.load(tmp_path / "study.yaml")
-    assert (study.tasks, study.models) == ((task,), (model,))
+    # A task card is found from the study file's folder, wherever the command is run.
+    wanted = str(tmp_path / task) if task.endswith(".yaml") else task
+    assert (study.tasks, study.models) == ((wanted,), (model,))
     assert study.recipe.name == ("sandbox" if model.startswith("sandbox:") else "default")
     values = yaml.safe_load(text)
     validator().validate(values)
