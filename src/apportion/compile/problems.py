@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from apportion import prices
-from apportion.compile.identity import Identity, identify
+from apportion.compile.identity import identify
 from apportion.compile.trainer import trainer_problems
 from apportion.config.load import StudyFile, read_study
 from apportion.config.study import Study
@@ -47,7 +47,6 @@ def problems(study: Study) -> list[UserError]:
     """Unknown tasks, models that cannot be used, pools that are too small, too many cells."""
     found: list[UserError] = []
     tasks: list[Task] = []
-    known: list[Identity] = []
     for place, name in enumerate(study.tasks):
         error = _try(registry.get_task, name, f"tasks[{place}]")
         if error is None:
@@ -55,12 +54,9 @@ def problems(study: Study) -> list[UserError]:
         else:
             found.append(error)
     for place, name in enumerate(study.models):
-        identity = _identify(name, f"models[{place}]")
-        if isinstance(identity, UserError):
-            found.append(identity)
-        else:
-            known.append(identity)
-    found += trainer_problems(study, [identity.ref for identity in known])
+        error = _try(identify, name, f"models[{place}]")
+        found += [] if error is None else [error]
+    found += trainer_problems(study)
     cells = _upper_bound(study)
     if cells > MAX_CELLS:
         mend = "write fewer levels, shares or replicates."
@@ -84,14 +80,6 @@ def _try(use: Callable[[str], object], name: str, field: str) -> UserError | Non
         error.field = field
         return error
     return None
-
-
-def _identify(name: str, field: str) -> Identity | UserError:
-    try:
-        return identify(name)
-    except UserError as error:
-        error.field = field
-        return error
 
 
 def _named_in_a_faulty_file(read: StudyFile) -> list[UserError]:
