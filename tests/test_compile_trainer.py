@@ -127,7 +127,10 @@ def test_trackers_that_nothing_would_use_or_that_are_missing(
     fixed: LabelledPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     having(monkeypatch, "mlflow")
-    assert any("nothing would be reported" in text for text in messages(trackers="mlflow"))
+    assert any(
+        "nothing would be reported" in text
+        for text in messages(trackers="mlflow", trainer="native")
+    )
     without(monkeypatch, "trackio")
     assert any("trackio is not installed" in text for text in messages(trackers="trackio"))
 
@@ -181,7 +184,7 @@ def test_pools_are_asked_only_for_what_the_methods_need(fixed: LabelledPool) -> 
 def test_groups_that_do_not_fit(fixed: LabelledPool) -> None:
     recipe = {"preset": "sandbox", "kto": {"group_size": 5}}
     assert any("groups of 5" in text for text in messages(methods="kto", recipe=recipe))
-    assert messages(methods="dpo", recipe=recipe) == []  # nobody asks for a group
+    assert messages(methods="dpo", recipe=recipe, trainer="native") == []  # nobody asks for a group
     alone = {"preset": "sandbox", "preference": {"batch_size": 1}}
     assert any("groups of 1" in text for text in messages(methods="kto", recipe=alone))
 
@@ -189,7 +192,7 @@ def test_groups_that_do_not_fit(fixed: LabelledPool) -> None:
 def test_a_4_bit_base_is_in_the_keys_of_all_that_use_it(fixed: LabelledPool) -> None:
     pytest.importorskip("trl", reason="TRL is not installed")
     recipe = {"preset": "default", "quantization": "4bit"}
-    assert any("native loop does not" in text for text in messages(recipe=recipe))
+    assert any("native loop does not" in text for text in messages(recipe=recipe, trainer="native"))
     plain, small = plan(recipe="default", trainer="trl"), plan(recipe=recipe, trainer="trl")
     kinds = {"sft", "preference", "generate"}
     assert all(s.spec["quantization"] == "4bit" for s in small.stages.values() if s.kind in kinds)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from apportion import prices
-from apportion.compile.identity import Identity, identify
+from apportion.compile.identity import identify
 from apportion.compile.trainer import trainer_problems
 from apportion.config.load import StudyFile, is_card, read_study
 from apportion.config.study import Study
@@ -66,7 +66,6 @@ def problems(study: Study) -> list[UserError]:
     """Unknown tasks, models and data that cannot be used, pools too small, too many cells."""
     found: list[UserError] = []
     tasks: list[Task] = []
-    known: list[Identity] = []
     for place, name in enumerate(study.tasks):
         errors = _try(registry.get_task, name, f"tasks[{place}]")
         if not errors:
@@ -74,10 +73,8 @@ def problems(study: Study) -> list[UserError]:
         found += errors
     found += _same_names(tasks)
     for place, name in enumerate(study.models):
-        errors = _try(identify, name, f"models[{place}]")
-        known += [] if errors else [identify(name)]
-        found += errors
-    found += trainer_problems(study, [identity.ref for identity in known])
+        found += _try(identify, name, f"models[{place}]")
+    found += trainer_problems(study)
     cells = _upper_bound(study)
     if cells > MAX_CELLS:
         mend = "write fewer levels, shares or replicates."

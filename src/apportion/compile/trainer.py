@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Literal
 
 from apportion.config.study import Study
 from apportion.errors import StudyError, UserError
-from apportion.models.resolve import ModelRef
+from apportion.models.resolve import ModelRef, resolve_model
 from apportion.training.trl.installed import (
     VERSION,
     require_tracker,
@@ -31,8 +32,12 @@ def trainer_spec(study: Study, ref: ModelRef) -> dict[str, Any]:
     return found | ({"trackers": list(study.trackers)} if study.trackers else {})
 
 
-def trainer_problems(study: Study, refs: list[ModelRef]) -> Iterator[UserError]:
+def trainer_problems(study: Study) -> Iterator[UserError]:
     """What is missing for the trainer, the trackers and the methods that a study names."""
+    refs: list[ModelRef] = []
+    for name in study.models:
+        with suppress(UserError):  # a model that there is not is somebody else's to tell
+            refs.append(resolve_model(name))
     if study.trainer == "trl":
         try:
             require_trl()

@@ -124,6 +124,8 @@ def _trainer(
         # would look for an adapter to switch off, and lose the frozen ones of the chain.
         extra["ref_model"] = causal_lm(reference().requires_grad_(False).eval())
     args = config(**arguments(settings, folder / _CHECKPOINTS, len(data), processes=processes))
+    if processes == 1:
+        args._n_gpu = 1  # without a launcher one GPU is used, however many are seen
     kind.order = EpochOrder(epochs)
     trainer = kind(model=model, args=args, train_dataset=data, processing_class=tokenizer, **extra)
     trainer.order = kind.order
