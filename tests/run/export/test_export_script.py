@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -62,7 +63,8 @@ def run_script(folder: Path) -> None:
     sys.path.insert(0, str(folder))
     state = torch.get_rng_state()
     try:
-        with without_apportion():
+        with without_apportion(), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CI", "1")  # TRL counts its users, unless it is tested
             runpy.run_path(str(folder / "train.py"), run_name="__main__")
     finally:
         sys.path.remove(str(folder))
@@ -142,8 +144,9 @@ def test_the_policy_and_its_answers_are_the_cell_s(done, name):
     assert tuple(results["item_scores"]) == cell.item_scores
 
 
-def test_trl_makes_the_template_s_tokens_of_the_files(done, tmp_path):
+def test_trl_makes_the_template_s_tokens_of_the_files(done, monkeypatch):
     study, folder = done("chain")
+    monkeypatch.setenv("CI", "1")
     with without_apportion():
         names = runpy.run_path(str(folder / "train.py"), run_name="a script")
     ref = resolve_model(study.parts.spec["model"]["name"])
@@ -200,7 +203,11 @@ def test_a_process_of_its_own(ran, tmp_path):
     code = "import sys; sys.modules['apportion'] = None; import runpy; sys.path.insert(0, '');"
     code += "runpy.run_path('train.py', run_name='__main__')"
     ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "x", capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "x",
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CI": "1"},
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert "score" in ended.stdout
