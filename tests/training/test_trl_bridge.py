@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("trl", reason="TRL is not installed")
 
 import torch
+from tiny_examples import PAIRS
 from transformers import TrainerCallback
 
 from apportion.config.recipe import KtoRecipe, LoraRecipe, PreferenceRecipe, SftRecipe
@@ -21,7 +22,6 @@ from apportion.training.kto import encode_labels
 from apportion.training.trl.columns import dpo_columns, kto_columns, lengths_of
 from apportion.training.trl.settings import Settings, arguments, per_device, steps
 from apportion.training.trl.train import last_checkpoint, train
-from tiny_examples import PAIRS
 
 RECIPE = PreferenceRecipe(
     learning_rate=1e-3, epochs=2, batch_size=2, micro_batch_size=1, warmup_ratio=0.0

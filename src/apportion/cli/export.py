@@ -61,7 +61,9 @@ def export(
 
         with Store.open(place, create=False, read_only=True) as opened:
             export_weights(parts, opened, out, form.value)  # type: ignore[arg-type]  # a literal
-        console().print(f"Written: {out}; how to load it is in its README.md.", markup=False)
+        console().print(
+            f"Written: {out}; how to load it is in its README.md.", markup=False, soft_wrap=True
+        )
 
 
 def _script(plan: Plan, parts: Parts, place: Path, out: Path) -> None:
@@ -69,9 +71,11 @@ def _script(plan: Plan, parts: Parts, place: Path, out: Path) -> None:
 
     made = export_script(parts, out, known=_known(plan, parts, place))
     shown = console()
-    shown.print(f"Written: {made.folder}; run it with: python train.py", markup=False)
+    shown.print(
+        f"Written: {made.folder}; run it with: python train.py", markup=False, soft_wrap=True
+    )
     for sentence in made.caveats:
-        shown.print(f"Note: {sentence}", markup=False)
+        shown.print(f"Note: {sentence}", markup=False, soft_wrap=True)
 
 
 def _known(plan: Plan, parts: Parts, place: Path) -> CellResult | None:

@@ -71,7 +71,9 @@ def import_results(
     else:
         new = read_table(source, lines=False)
     table = add_to(out, new)
-    console().print(f"{out}: {len(table)} results, {len(new)} of them new.", markup=False)
+    console().print(
+        f"{out}: {len(table)} results, {len(new)} of them new.", markup=False, soft_wrap=True
+    )
 
 
 def _place(cell: str | None, model: str | None, task: str | None, method: str) -> Place:
