@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -104,6 +104,7 @@ def _check_folder(folder: Path, name: str) -> None:
         )
     if not any((folder / file).is_file() for file in _TOKENIZER_NEEDS_ONE_OF):
         refuse("the directory has no tokenizer.", "save one there: `tokenizer.save_pretrained`.")
+    _check_vocabulary(folder, refuse)
     if not any(folder.glob("*.safetensors")):
         if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
             refuse(
@@ -112,6 +113,39 @@ def _check_folder(folder: Path, name: str) -> None:
                 "which writes safetensors.",
             )
         refuse("the directory has no weights (*.safetensors).", "copy them there.")
+
+
+def _check_vocabulary(folder: Path, refuse: Callable[[str, str], NoReturn]) -> None:
+    """Refuse files that are not JSON, and a tokenizer with more tokens than the model knows."""
+    found: dict[str, tuple[int, int | None]] = {}
+    for name in ("config.json", "tokenizer.json"):
+        file = folder / name
+        if not file.is_file():
+            return  # another kind of tokenizer: loading it will tell
+        stat = file.stat()
+        try:
+            found[name] = _tokens(str(file), stat.st_size, stat.st_mtime_ns)
+        except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+            refuse(f"its {name} is damaged.", "copy it again, or save the model again.")
+    tokens, rows = found["tokenizer.json"][0], found["config.json"][1]
+    if rows is not None and tokens > rows:
+        refuse(
+            f"the tokenizer has {tokens} tokens, its model only {rows} embeddings.",
+            "use the tokenizer that belongs to the model, or resize the embeddings.",
+        )
+
+
+@lru_cache(maxsize=64)
+def _tokens(file: str, size: int, mtime_ns: int) -> tuple[int, int | None]:
+    """(tokens of a tokenizer.json, embeddings of a config.json); 0 and None where it has none."""
+    import json
+
+    content = json.loads(Path(file).read_text(encoding="utf-8"))
+    vocabulary = content.get("model", {}).get("vocab", {}) if "model" in content else {}
+    added = [token["id"] for token in content.get("added_tokens", ())]
+    tokens = max([len(vocabulary), *(one + 1 for one in added)])
+    rows = content.get("vocab_size") or content.get("text_config", {}).get("vocab_size")
+    return tokens, rows if isinstance(rows, int) else None
 
 
 def weights_digest(ref: ModelRef) -> str:
