@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,25 @@ def test_a_folder_that_is_not_empty_is_left_alone(ran, tmp_path):
     with pytest.raises(StudyError, match="in the way"):
         export_script(ran("whole").parts, tmp_path / "x")
     assert [path.name for path in tmp_path.rglob("*")] == ["x", "mine"]
+
+
+def test_a_cell_that_no_script_repeats(ran, tmp_path):
+    parts = ran("chain").parts
+    kto = replace(parts, cell=replace(parts.cell, method="kto"))
+    spec = {**parts.generate.spec, "quantization": "4bit"}
+    four_bits = replace(parts, generate=replace(parts.generate, spec=spec))
+    for odd, problem in ((kto, "method 'kto'"), (four_bits, "base in 4bit")):
+        with pytest.raises(StudyError, match=problem):
+            export_script(odd, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_name_with_quotes_makes_no_code(ran, tmp_path):
+    parts = ran("chain").parts
+    odd = replace(parts, cell=replace(parts.cell, model='a"""\nprint(1)\\'))
+    export_script(odd, tmp_path / "x")
+    compile((tmp_path / "x" / "train.py").read_text(), "train.py", "exec")
+    assert '"""\nprint' not in (tmp_path / "x" / "train.py").read_text()
 
 
 # -- texts --------------------------------------------------------------------------------------

@@ -39,6 +39,11 @@ class Parts:
         return self.training[0].spec["lora"] if self.training else None
 
     @property
+    def quantization(self) -> str:
+        """How the base's weights were kept: ``none`` or ``4bit``."""
+        return str(self.spec.get("quantization", "none"))
+
+    @property
     def merges_16bit(self) -> bool:
         """Whether stage two stands on an SFT adapter that was merged into rounded weights."""
         return (

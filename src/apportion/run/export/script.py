@@ -52,6 +52,12 @@ def export_script(parts: Parts, out: Path, *, known: CellResult | None = None) -
             field="--as",
             mend="export its weights: --as merged or --as adapter.",
         )
+    if parts.quantization != "none":
+        raise StudyError(
+            f"a cell over a base in {parts.quantization} cannot be written as a script.",
+            field="--as",
+            mend="export its weights: --as adapter or --as peft-chain.",
+        )
     ref = resolve_model(parts.spec["model"]["name"])
     tokenizer = load_tokenizer(ref)
     template = make_template(ref, tokenizer)
@@ -61,7 +67,8 @@ def export_script(parts: Parts, out: Path, *, known: CellResult | None = None) -
         _data(folder, parts, rows)
         _model(folder, ref)
         scored = _scoring(folder, parts)
-        text = TEMPLATE.read_text(encoding="utf-8").replace("@TITLE@", parts.name + ".")
+        title = parts.name.replace("\\", "/").replace('"', "'")  # it stands in a docstring
+        text = TEMPLATE.read_text(encoding="utf-8").replace("@TITLE@", title + ".")
         block = _constants(parts, ref, frame, sorted(template.stop_ids))
         (folder / "train.py").write_text(
             _BLOCK.sub(lambda _: f"# <cell>\n{block}# </cell>\n", text), encoding="utf-8"

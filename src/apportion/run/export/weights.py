@@ -201,6 +201,8 @@ def _readme(parts: Parts, ref: ModelRef, form: Form) -> str:
     note = (
         "" if dtype == "float32" else f" The study ran it in {dtype}: outputs differ by rounding."
     )
+    if parts.quantization != "none":
+        note += f" The study kept the base in {parts.quantization}: load it so for its outputs."
     return f"# {parts.name}\n\n```python\n{code}```\n\nThe base model: {ref.name}.{note}\n"
 
 
