@@ -18,9 +18,8 @@ from apportion.data.records import (
 
 # Computed by the version that had no contexts.
 FROZEN: dict[Example, str] = {
-    Demonstration("Grüß?", "Yes.\n"): (
-        "015b7efb9334d75566219de383f4048b99be2c0e0bfee26f5328f235939b3547"
-    ),
+    Demonstration("Grüß?", "Yes.\n"):
+        "015b7efb9334d75566219de383f4048b99be2c0e0bfee26f5328f235939b3547",
     Pair("p", "a", "b"): "0271aee0e2dd4b4c4b27ec017f652ecd9e0db7ba18c89d062c400a3ab2dd5eb7",
     Label("p", "a", True): "f45aa37ca696e39ea1a6baedb1ced49a51fcf9bbaf244b466262ed37ac5e86ca",
     Item("7", "p", "#### 1"): "34b35b3ca3739d801f8811d95f81440348dbade902ba87710355fa8be251d08f",

@@ -18,8 +18,9 @@ from typing import Any, NoReturn
 from apportion.errors import DataError, MissingPackage
 
 MAX_ROW = 10_000_000  # bytes of one row
-MAX_UNPACKED = 2_000_000_000  # bytes of a gzipped file's content
-MAX_RATIO = 200  # text shrinks 3 to 20 times; a bomb 1,000 times
+MAX_UNPACKED = 2_000_000_000  # bytes of a file, unpacked
+MAX_RATIO = 100  # text shrinks 3 to 20 times; a bomb 1,000 times
+SMALL = 32_000_000  # bytes that may be unpacked whatever the ratio
 _CHUNK = 1 << 20
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -66,6 +67,9 @@ def _check_place(path: Path) -> None:
             problem, mend = "this is not a regular file.", "name a data file."
         elif path.stat().st_size == 0:
             problem, mend = "the file is empty.", "put one example in each row."
+        elif path.stat().st_size > MAX_UNPACKED:
+            problem = f"the file is larger than {MAX_UNPACKED // 1_000_000} MB."
+            mend = "give the rows that a study may use: it reads them all into memory."
     except (OSError, ValueError) as error:
         problem, mend = f"the file cannot be read ({error}).", "check the path."
     if problem is not None:
@@ -95,7 +99,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _unpacked(path: Path) -> bytes:
-    limit = min(MAX_UNPACKED, max(_CHUNK * 32, MAX_RATIO * path.stat().st_size))
+    allowed = max(SMALL, MAX_RATIO * path.stat().st_size)
+    limit = min(MAX_UNPACKED, allowed)
     content = io.BytesIO()
     with gzip.open(path, "rb") as stream:
         while chunk := stream.read(_CHUNK):

@@ -13,7 +13,7 @@ max_new_tokens: 32
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from apportion.config.base import Frozen
 from apportion.config.load import read_document
 from apportion.config.mistakes import explain
-from apportion.config.values import Positive, Text, as_list, plain_name, show, wrong
+from apportion.config.values import (
+    Mistake,
+    Positive,
+    Text,
+    as_list,
+    plain_name,
+    refuse,
+    show,
+    wrong,
+)
 from apportion.config.yaml_text import Document, Loc, field_name
 from apportion.data.source import Source
 from apportion.errors import ManyErrors, StudyError
@@ -103,19 +112,24 @@ class TaskCard(Frozen):
 
     @model_validator(mode="after")
     def _agrees(self) -> TaskCard:
+        refuse(self._disagreements())
+        return self
+
+    def _disagreements(self) -> Iterator[Mistake]:
         if self.metric.kind == "python" and not self.allow_python:
-            raise wrong(
+            yield Mistake(
+                ("metric",),
                 "the metric is a Python function, and the card does not allow to run it.",
                 "read the code, then add allow_python: true.",
             )
         if self.sft is None and self.preference is None:
-            raise wrong(
+            yield Mistake(
+                (),
                 "there are no examples to learn from.",
                 "add sft: train.jsonl, preference: pairs.jsonl, or both.",
             )
         if "" in self.stop:
-            raise wrong("a stop string is empty.", "remove it.")
-        return self
+            yield Mistake(("stop", self.stop.index("")), "a stop string is empty.", "remove it.")
 
 
 def card_task(path: str | Path) -> Task:
