@@ -107,3 +107,35 @@ def test_a_tokenizer_that_writes_a_space_first_gives_the_same_text(tmp_path):
     template = make_template(ref, tokenizer)
     assert tokenizer.convert_ids_to_tokens(template.prompt_ids("ab")) == ["\u2581a", "b"]
     assert tokenizer.convert_ids_to_tokens(template.response_ids("a")) == ["\u2581a", "<eos>"]
+
+
+CONTEXT = (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"))
+
+
+def test_a_context_stands_before_the_prompt(tmp_path):
+    tokenizer, template, _ = loaded(tmp_path)
+    asked = tokenizer.decode(template.prompt_ids("Why?", CONTEXT))
+    assert asked == "Be brief.\n\nHi\n\nHello\n\nWhy?"
+    assert template.prompt_ids("Why?", ()) == template.prompt_ids("Why?")
+
+
+def test_a_chat_template_renders_the_context_as_turns(tmp_path):
+    roles = (
+        "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}<eos>\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    tokenizer, template, _ = loaded(tmp_path, chat_template=roles)
+    assert tokenizer.decode(template.prompt_ids("Why?", CONTEXT)) == (
+        "[system] Be brief.<eos>\n[user] Hi<eos>\n[assistant] Hello<eos>\n"
+        "[user] Why?<eos>\n[assistant]"
+    )
+
+
+def test_a_chat_template_that_refuses_a_system_prompt_is_the_users_mistake(tmp_path):
+    strict = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        + CHAT
+    )
+    _, template, _ = loaded(tmp_path, chat_template=strict)
+    with pytest.raises(ModelError, match=r"refuses the turns system.*no system role"):
+        template.prompt_ids("Why?", CONTEXT)

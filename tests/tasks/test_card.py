@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -249,6 +251,15 @@ def test_paper_studies_check_without_the_hub(path: Path, monkeypatch) -> None:
     assert {error.field for error in checked.unchecked} >= {f"models[{n}]" for n in range(3)}
     assert any(isinstance(error, HubError) for error in checked.unchecked)
     assert len(check_file(path).errors) == len(checked.unchecked)
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "ifeval"])
+def test_the_command_checks_paper_studies_offline(name: str) -> None:
+    command = [sys.executable, "-m", "apportion", "check", "--offline"]
+    study = EXAMPLES / "paper" / f"{name}.yaml"
+    shown = subprocess.run([*command, study], capture_output=True, text=True, timeout=300)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "not checked" in shown.stdout
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "cards").glob("*.yaml")), ids=lambda p: p.name)
