@@ -49,7 +49,11 @@ def read_file(path: Path) -> list[Row]:
         )
     raw = _bytes(path)
     if kind[0] in (".csv", ".tsv"):
-        return list(_csv(path, _text(path, raw), "," if kind[0] == ".csv" else "\t"))
+        before = csv.field_size_limit(MAX_ROW)  # the whole process's, so it is put back
+        try:
+            return list(_csv(path, _text(path, raw), "," if kind[0] == ".csv" else "\t"))
+        finally:
+            csv.field_size_limit(before)
     rows = _json(path, raw) if kind[0] == ".json" else list(_json_lines(path, raw))
     if not rows:
         raise DataError("the file has no rows.", file=path, mend="put one example in each row.")
@@ -236,7 +240,6 @@ def _kind(value: Any) -> str:
 
 
 def _csv(path: Path, text: str, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(MAX_ROW)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
