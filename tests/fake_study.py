@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -148,11 +149,14 @@ def in_child(work, *, own_group=False) -> int:
     sys.stderr.flush()
     pid = os.fork()
     if pid:
+        if own_group:  # here too: it may be killed before it gets to it
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)
         return pid
     code = 99
     try:
         if own_group:
-            os.setsid()
+            os.setpgid(0, 0)
         work()
         code = 0
     except BaseException:
