@@ -129,8 +129,9 @@ class _Run:
             interrupted = True
         finally:
             executor.close()
-            if self.agenda.running:  # cut short: what it left must not fill the disk
-                self.store.sweep()
+            # What was cut short here must not fill the disk; nor what an earlier, killed run left
+            # where its worker was still dying (and so held its claim) when this run began.
+            self.store.sweep()
         report = self._report(interrupted, warnings)
         self.tell(events.RunFinished(report))
         return report
