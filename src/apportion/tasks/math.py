@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from apportion.data.records import Demonstration, Item, Label, Pair, labels_of
+from apportion.data.records import Item
 from apportion.metrics import final_number
 from apportion.sandbox import math as world
 from apportion.tasks.base import ItemScore, Task
-
-
-class _MathPool:
-    """Endless: every seed draws from the same generated population."""
-
-    def demonstrations(self, n: int, *, seed: int) -> list[Demonstration]:
-        return world.demonstrations(n, seed=seed)
-
-    def pairs(self, n: int, *, seed: int) -> list[Pair]:
-        return world.pairs(n, seed=seed)
-
-    def labels(self, n: int, *, seed: int) -> list[Label]:
-        return labels_of(world.pairs(n, seed=seed))
-
-    def items(self, n: int) -> list[Item]:
-        return world.items(n)
-
-    def capacity(self, side: Literal["sft", "preference", "test"]) -> int | None:
-        return None
+from apportion.tasks.embedded import EmbeddedPool
 
 
 def score(item: Item, response: str) -> ItemScore:
@@ -43,7 +23,7 @@ def score(item: Item, response: str) -> ItemScore:
 TASK = Task(
     name="math",
     version=world.VERSION,
-    pool=_MathPool(),
+    pool=EmbeddedPool(world.demonstrations, world.pairs, world.items),
     score=score,
     metric="final_number",
     metric_version=final_number.VERSION,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 from apportion.config.load import is_card
 from apportion.errors import StudyError
 from apportion.tasks.base import Task
 
-NAMES = ("math", "gsm8k", "ifeval")
+#: Generated tasks; each is `TASK` in the module of its name in this room.
+EMBEDDED = ("math", "instructions", "summarization", "helpfulness")
+NAMES = (*EMBEDDED, "gsm8k", "ifeval")
 
 
 def get_task(name: str) -> Task:
@@ -14,10 +18,9 @@ def get_task(name: str) -> Task:
 
     StudyError with the names there are where it is unknown; ManyErrors for a card with mistakes.
     """
-    if name == "math":
-        from apportion.tasks.math import TASK
-
-        return TASK
+    if name in EMBEDDED:
+        task: Task = importlib.import_module(f"apportion.tasks.{name}").TASK
+        return task
     if name in NAMES:
         from apportion.tasks.card import built_in
 
