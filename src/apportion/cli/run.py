@@ -16,12 +16,26 @@ Workers = Annotated[
         help="Processes at once; default: what suits the model and machine; 0: this process.",
     ),
 ]
+TimeBox = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="TIME",
+        help="Start no stage after this time (30m, 90s, 1h30m); running ones are finished.",
+    ),
+]
 
 
-def run(study: StudyFile, store: StoreDir = None, workers: Workers = None) -> None:
+def run(
+    study: StudyFile, store: StoreDir = None, workers: Workers = None, time_box: TimeBox = None
+) -> None:
     """Run a study: finished stages are reused; Ctrl-C and crashes lose only stages in flight."""
     from apportion.cli.session import load_plan, run_with_progress
+    from apportion.config.duration import parse_duration
 
-    report = run_with_progress(load_plan(study), store_path(study, store), workers=workers)
+    seconds = None if time_box is None else parse_duration(time_box, field="--for")
+    report = run_with_progress(
+        load_plan(study), store_path(study, store), workers=workers, time_box=seconds
+    )
     if report.exit_code:
         raise typer.Exit(report.exit_code)

@@ -37,13 +37,15 @@ def one_source(study: Path | None, results: Path | None) -> Path:
     return given[0]
 
 
-def run_with_progress(plan: Plan, store: Path, *, workers: int | None) -> RunReport:
-    """Run what is not yet done, showing progress on standard error."""
+def run_with_progress(
+    plan: Plan, store: Path, *, workers: int | None, time_box: float | None = None
+) -> RunReport:
+    """Run what is not yet done (for at most `time_box` seconds), with progress on stderr."""
     from apportion.run.progress import ProgressDisplay
     from apportion.run.run import run_plan
 
     with ProgressDisplay(console(err=True)) as display:
-        return run_plan(plan, store, workers=workers, on_event=display)
+        return run_plan(plan, store, workers=workers, on_event=display, time_box=time_box)
 
 
 def collect_results(plan: Plan, store: Path) -> Sequence[CellResult]:

@@ -20,17 +20,20 @@ def run_study(
     store: str | Path | None = None,
     workers: int | None = None,
     on_event: OnEvent | None = None,
+    time_box: float | None = None,
 ) -> Results:
     """Run what `study` needs and is not in `store` yet; returns every cell's result.
 
-    `store`: a folder, by default `apportion.store` in the current one. Raises UserErrors for what
-    the user can mend, KeyboardInterrupt after Ctrl-C (finished stages are kept).
+    `store`: a folder, by default `apportion.store` in the current one. `time_box`: seconds after
+    which no stage is started any more; cells not reached are then missing.
+    Raises UserErrors for what the user can mend, KeyboardInterrupt after Ctrl-C (what finished is
+    kept).
     """
     from apportion.compile import compile_study
 
     place = Path(store or DEFAULT_STORE)
     plan = compile_study(study)
-    report = run_plan(plan, place, workers=workers, on_event=on_event)
+    report = run_plan(plan, place, workers=workers, on_event=on_event, time_box=time_box)
     if report.interrupted:
         raise KeyboardInterrupt
     with Store.open(place, create=False, sweep=False) as opened:

@@ -95,10 +95,11 @@ class RunReport:
     threads: int
     interrupted: bool = False
     warnings: tuple[str, ...] = field(default=())
+    out_of_time: bool = False  # its time box ended before its stages did
 
     @property
     def exit_code(self) -> int:
-        """0: all done; 130: interrupted; 1: some stage failed."""
+        """0: all done, or time is up; 130: interrupted; 1: some stage failed."""
         if self.interrupted:
             return 130
         return 1 if self.failed else 0

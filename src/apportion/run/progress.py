@@ -136,8 +136,22 @@ class ProgressDisplay:
             parts.append(f"{len(report.failed)} failed")
         if report.not_run:
             parts.append(f"{len(report.not_run)} not run")
-        how = "interrupted: finished stages are kept" if report.interrupted else "finished"
+        how = "finished"
+        if report.interrupted:
+            how = "interrupted: finished stages are kept"
+        elif report.out_of_time:
+            how = "time is up"
         self._say(f"{how} after {readable(report.seconds)} ({', '.join(parts)})")
+        if report.out_of_time:
+            left = len(report.not_run)
+            self._say(
+                f"{left} of {report.total} {'stage is' if left == 1 else 'stages are'} left"
+                f"{self._about()}; the same command goes on from here."
+            )
+
+    def _about(self) -> str:
+        left = self._time_left()
+        return f" (about {left})" if left else ""
 
     def _stop(self) -> None:
         if self._bar is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -52,12 +53,15 @@ def run_plan(
     on_event: OnEvent | None = None,
     bodies: str = DEFAULT_BODIES,
     layout: Layout | None = None,
+    time_box: float | None = None,
 ) -> RunReport:
     """Run the stages of `plan` that are not done and whose results the plan's cells need.
 
-    `workers`: processes; None chooses by model and machine, 0 runs in this process. A failed stage
-    stops only what depends on it. Ctrl-C and SIGTERM end the run with `interrupted` set; what
-    finished is kept. Raises StoreError (disk full, read-only, …) after stopping everything else.
+    `workers`: processes; None chooses by model and machine, 0 runs in this process. `time_box`:
+    seconds after which no stage is started any more; those that run are finished, so the run may
+    end later by the longest of them. A failed stage stops only what depends on it. Ctrl-C and
+    SIGTERM end the run with `interrupted` set; what finished is kept. Raises StoreError (disk
+    full, read-only, …) after stopping everything else.
     """
     tell = on_event or (lambda event: None)
     warnings: list[str] = []
@@ -71,6 +75,8 @@ def run_plan(
         layout = layout or _layout(plan, workers, todo)
         agenda = Agenda(plan.stages, todo)
         run = _Run(plan, store=store, agenda=agenda, layout=layout, tell=tell, warn=warn)
+        if time_box is not None:
+            run.deadline = run.clock + time_box
         executor: Executor
         if layout.workers == 0:
             executor = Inline(store, bodies, layout, tell)
@@ -118,6 +124,8 @@ class _Run:
         self.warn = warn
         self.executed: set[str] = set()
         self.clock = time.monotonic()
+        self.deadline = math.inf  # of time.monotonic(): after it no stage is started
+        self.out_of_time = False
 
     def go(self, executor: Executor, warnings: list[str]) -> RunReport:
         self._announce()
@@ -152,8 +160,11 @@ class _Run:
 
     def _loop(self, executor: Executor) -> None:
         while not self.agenda.over:
-            while executor.idle and (key := self.agenda.next()) is not None:
+            while executor.idle and not self._late() and (key := self.agenda.next()) is not None:
                 executor.submit(self.stages[key])
+            if self._late() and not self.agenda.running:
+                self.out_of_time = True
+                return
             if not self.agenda.running and self.agenda.waiting:
                 time.sleep(POLL_SECONDS)
             elif self.agenda.running:
@@ -162,6 +173,9 @@ class _Run:
             elif not self.agenda.over:
                 raise RuntimeError("stages wait for each other: the plan is not a tree")
             self._look_at_waiting()
+
+    def _late(self) -> bool:
+        return time.monotonic() >= self.deadline
 
     def _hear(self, message: Message) -> None:
         body = message.body
@@ -248,6 +262,7 @@ class _Run:
             threads=self.layout.threads,
             interrupted=interrupted,
             warnings=tuple(warnings),
+            out_of_time=self.out_of_time,
         )
 
 
