@@ -22,7 +22,10 @@ _RATES = ("strict", "lenient", "format_failure_rate", "truncation_rate")
 KNOWN = frozenset(
     {*_NAMES, *_COUNTS, *_LINE, *_RATES}
     | {"replicate", "status", "score", "stderr", "n_items", "response_tokens", "reason"}
+    | {"train_tokens"}
 )
+# What a program writes beside a result and nothing here reads: no fault of the table.
+CARRIED = frozenset({"study", "split", "seconds", "key"})
 _MOST = 10**12
 
 
@@ -36,7 +39,7 @@ def header_problem(header: Sequence[str]) -> ResultsError | None:
     if twice:
         return ResultsError(f"column {twice[0]!r} stands twice.", mend="keep one of the two.")
     known = f"columns are: {', '.join(sorted(KNOWN))}."
-    unknown = [name for name in header if name not in KNOWN]
+    unknown = [name for name in header if name not in KNOWN | CARRIED]
     if unknown:
         return ResultsError(f"there is no column {unknown[0]!r}.", mend=known)
     missing = [name for name in (*_NAMES, "score") if name not in header]
@@ -245,6 +248,8 @@ class _Row:
         values |= {name: self._number(name, 1) for name in _RATES if name in self.fields}
         if "response_tokens" in self.fields:
             values["response_tokens"] = self._number("response_tokens")
+        if "train_tokens" in self.fields:
+            values["train_tokens"] = self._whole("train_tokens")
         return values
 
     def _items(self) -> tuple[float, ...] | None:

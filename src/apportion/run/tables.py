@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apportion.errors import ResultsError
-from apportion.run.table_rows import KNOWN, Fields, checked_table, header_problem
+from apportion.run.table_rows import CARRIED, KNOWN, Fields, checked_table, header_problem
 
 if TYPE_CHECKING:
     from apportion.run.results import CellResult
@@ -76,7 +76,8 @@ def read_csv(path: str | Path, *, lines: bool = True) -> list[CellResult]:
 
     Columns: model, task, method, score; n_sft and n_pref, or sft_share and budget_examples; stderr
     or n_items; and, where there are any, replicate, status, reason, strict, lenient,
-    format_failure_rate, truncation_rate, response_tokens. Scores are in [0, 1]. With `lines`, cells
+    format_failure_rate, truncation_rate, response_tokens, train_tokens. The columns study, split,
+    seconds and key may be there and are not read. Scores are in [0, 1]. With `lines`, cells
     get the budget lines that the table implies (see `with_lines`).
     Raises ResultsError, with the row's line number, for the first thing that cannot be used.
     """
@@ -114,7 +115,7 @@ def read_jsonl(path: str | Path, *, lines: bool = True) -> list[CellResult]:
             raise ResultsError(f"it is not JSON: {error}.", file=path, row=number) from error
         if not isinstance(row, dict):
             raise ResultsError("a row must be a JSON object.", file=path, row=number)
-        unknown = sorted(set(row) - KNOWN - {"item_scores", "items_digest", "lines"})
+        unknown = sorted(set(row) - KNOWN - CARRIED - {"item_scores", "items_digest", "lines"})
         if unknown:
             raise ResultsError(
                 f"there is no column {unknown[0]!r}.",
