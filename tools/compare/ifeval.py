@@ -1,16 +1,19 @@
 """Compare IFEval's verdicts and four accuracies with a reference implementation.
 
     PYTHONPATH=<a folder with instruction_following_eval> NLTK_DATA=<with punkt_tab> \\
-        python tools/compare/ifeval.py INPUT_DATA.jsonl
+        python tools/compare/ifeval.py INPUT_DATA.jsonl [--against lm-eval]
 
-The reference is josejg/instruction_following_eval, a packaged copy of Google's code; ours goes
-through the task `ifeval` as a study scores it. Every prompt, five sets of responses, every
-instruction's strict and loose verdict. Prints a table; exits 1 where a verdict differs.
+The reference is josejg/instruction_following_eval, a packaged copy of Google's code, or lm-eval's
+task called directly, with its own sums; ours goes through the task `ifeval` as a study scores it.
+Every prompt, five sets of responses, every instruction's strict and loose verdict. Prints a table;
+exits 1 where a verdict differs.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -120,13 +123,61 @@ def framed(doc: Doc, stream: random.Random) -> str:
 SETS = {f.__name__: f for f in (echo, sandbox, marked_up, compliant, framed)}
 
 
+Judge = Callable[[dict[str, Any], str], Verdict]
+
+
+def google() -> Judge:
+    """The packaged copy of Google's own evaluation."""
+    from instruction_following_eval import evaluation
+
+    def judge(doc: dict[str, Any], response: str) -> Verdict:
+        found = [
+            evaluation.test_instruction_following(doc, response, strict=strict)
+            for strict in (True, False)
+        ]
+        return Verdict(*(tuple(map(bool, f.follow_instruction_list)) for f in found))
+
+    return judge
+
+
+def lm_eval() -> Judge:
+    """lm-eval's task `ifeval`, given the whole row as its data set holds it."""
+    from lm_eval.tasks.ifeval.utils import process_results
+
+    def judge(doc: dict[str, Any], response: str) -> Verdict:
+        found = process_results(doc, [response])
+        loose, strict = found["inst_level_loose_acc"], found["inst_level_strict_acc"]
+        assert found["prompt_level_strict_acc"] == all(strict)
+        return Verdict(tuple(strict), tuple(loose))
+
+    return judge
+
+
+def totals(verdicts: list[Verdict], against: str) -> dict[str, float]:
+    """The four accuracies; lm-eval's own sums of the instructions where it is the reference."""
+    found = four_accuracies(verdicts)
+    if against == "lm-eval":
+        from lm_eval.tasks.ifeval.utils import agg_inst_level_acc
+
+        found["instruction_strict"] = agg_inst_level_acc([v.strict for v in verdicts])
+        found["instruction_loose"] = agg_inst_level_acc([v.loose for v in verdicts])
+    return found
+
+
+JUDGES = {"google": google, "lm-eval": lm_eval}
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("prompts", type=Path)
+    parser.add_argument("--against", choices=JUDGES, default="google")
+    asked = parser.parse_args()
     import langdetect
 
     langdetect.DetectorFactory.seed = 0
-    from instruction_following_eval import evaluation
-
-    rows = read_file(Path(sys.argv[1]))
+    logging.disable(logging.ERROR)  # every text without a language is reported
+    judge = JUDGES[asked.against]()
+    rows = read_file(asked.prompts)
     metric = Metric(kind="ifeval")
     read, score = read_reference(metric), scorer(metric, Path())
 
@@ -142,17 +193,13 @@ def main() -> None:
             response = make(row.values, stream)
             mine.append(ours(row, response))
             random.seed(0)  # both draw a letter where `#` or `!` is asked for
-            found = [
-                evaluation.test_instruction_following(dict(row.values), response, strict=strict)
-                for strict in (True, False)
-            ]
-            theirs.append(Verdict(*(tuple(map(bool, f.follow_instruction_list)) for f in found)))
+            theirs.append(judge(dict(row.values), response))
             if mine[-1].verdict != theirs[-1]:
                 differences += 1
                 print(f"{name}, key {row.values['key']}: {mine[-1].verdict} {theirs[-1]}")
         facts = {"truncated": False, "n_tokens": 1}
         summary = summarise([{**asdict(score), **facts} for score in mine], "strict")
-        expected = four_accuracies(theirs)
+        expected = totals(theirs, asked.against)
         assert summary["accuracies"] == expected or differences
         assert abs(summary["score"] - expected["instruction_strict"]) < 1e-12 or differences
         shown = ", ".join(f"{k} {v:.4f}" for k, v in expected.items())

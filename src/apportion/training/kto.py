@@ -54,6 +54,22 @@ class KtoRows:
         return [range(begin, min(n, begin + size)) for begin in range(0, n, size)]
 
 
+def label_order(
+    prompts: Sequence[int], *, max_length: int, group_size: int, seed: int
+) -> list[int]:
+    """The labels that are trained on, by their index, in the order that is cut into groups.
+
+    `prompts`: tokens of every label's prompt. Left out: prompts that are empty or fill
+    `max_length`, and a last label that would be alone in its group.
+    """
+    fitting = [index for index, length in enumerate(prompts) if 0 < length < max_length]
+    stream = torch.Generator().manual_seed(seed)
+    order = [fitting[index] for index in torch.randperm(len(fitting), generator=stream).tolist()]
+    if len(order) % group_size == 1:
+        order.pop()
+    return order
+
+
 def encode_labels(
     template: Template,
     labels: Sequence[Label],
@@ -73,11 +89,12 @@ def encode_labels(
         )
         for label in labels
     ]
-    fitting = [index for index, (prompt, _) in enumerate(words) if 0 < len(prompt) < max_length]
-    stream = torch.Generator().manual_seed(seed)
-    order = [fitting[index] for index in torch.randperm(len(fitting), generator=stream).tolist()]
-    if len(order) % group_size == 1:
-        order.pop()
+    order = label_order(
+        [len(prompt) for prompt, _ in words],
+        max_length=max_length,
+        group_size=group_size,
+        seed=seed,
+    )
     before: list[int] = []
     for begin in range(0, len(order), group_size):
         group = order[begin : begin + group_size]

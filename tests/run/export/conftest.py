@@ -19,6 +19,7 @@ CELL = (18, 14, 0)
 STUDY = """
 models: [{model}]
 tasks: [math]
+methods: [{method}]
 lattice: {{n_sft: [0, {cell[0]}], n_pref: [0, {cell[1]}]}}
 replicates: 1
 recipe:
@@ -39,6 +40,10 @@ RECIPES = {
         "preference": ", micro_batch_size: 1, schedule: constant, max_grad_norm: 0.05",
     },
     "merge16": {"more": LORA + "  stage_two: merge_16bit\n"},
+    "kto": {
+        "method": "kto",
+        "more": LORA + "  kto: {beta: 0.3, desirable_weight: 1.4, group_size: 2}\n",
+    },
 }
 
 
@@ -71,7 +76,7 @@ def ran(tmp_path_factory, tiny_model_dir):
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             model = shutil.copytree(tiny_model_dir, folder / "model")
-            values = {"sft": "", "preference": "", "more": "", **RECIPES[name]}
+            values = {"method": "dpo", "sft": "", "preference": "", "more": "", **RECIPES[name]}
             text = STUDY.format(model=model, cell=CELL, **values)
             (folder / "study.yaml").write_text(text, encoding="utf-8")
             plan = compile_study(load_study(folder / "study.yaml"))

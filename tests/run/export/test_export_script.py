@@ -94,7 +94,7 @@ def done(ran, tmp_path_factory):
     return of
 
 
-ALL = pytest.mark.parametrize("name", ["whole", "chain", "micro", "merge16"])
+ALL = pytest.mark.parametrize("name", ["whole", "chain", "micro", "merge16", "kto"])
 
 
 @ALL
@@ -106,7 +106,8 @@ def test_every_step_has_the_cell_s_loss_gradient_and_rate(done, name):
             theirs = steps_of(folder, stage.kind)
             assert len(ours) == len(theirs) > 4
             for a, b in zip(ours, theirs, strict=True):
-                assert b["loss"] == pytest.approx(a["loss"], abs=1e-5)
+                # Rounding grows: Adam makes whole steps of gradients that are next to nothing.
+                assert b["loss"] == pytest.approx(a["loss"], abs=1e-4)
                 assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4, abs=1e-6)
                 assert b["learning_rate"] == pytest.approx(a["lr"], rel=1e-9)
             batch = stage.spec["recipe"]["batch_size"]
@@ -182,6 +183,31 @@ def test_the_order_is_another_one_each_epoch_and_the_cell_s(done):
     assert [list(order), list(order)] == expected and expected[0] != expected[1]
 
 
+def test_kto_s_groups_are_the_cell_s(done, ran):
+    """TRL estimates the KL of the file's neighbours: they are the cell's groups, in its order."""
+    study, folder = done("kto")
+    rows = read_lines(folder / "preference.jsonl")
+    assert all(set(row) == {"prompt", "completion", "label"} for row in rows)
+    assert {row["label"] for row in rows} == {True, False}
+    with study.opened() as store:
+        stage = study.parts.preference
+        known = read_lines(store.artifact(stage.key) / "reference.jsonl")
+        assert len(rows) == len(known) == 14 - store.record(stage.key).summary["dropped"] < 14
+        sft = store.artifact(study.parts.sft.key)
+    ref = resolve_model(stage.spec["model"]["name"])
+    model, tokenizer = load_policy(ref, [sft], dtype="float32"), load_tokenizer(ref)
+    for index, row in enumerate(rows):
+        other = rows[index ^ 1 if index ^ 1 < len(rows) else index]  # in groups of two
+        for of, name in ((row, "matched"), (other, "mismatched")):
+            prompt = tokenizer(row["prompt"])["input_ids"]
+            whole = [*prompt, *tokenizer(of["completion"])["input_ids"], tokenizer.eos_token_id]
+            ids = torch.tensor([whole[:230]])
+            with torch.no_grad():
+                logps = model(ids).logits[0, :-1].log_softmax(-1)
+            found = logps.gather(1, ids[0, 1:, None])[len(prompt) - 1 :].sum()
+            assert found.item() == pytest.approx(known[index][name], abs=1e-3)
+
+
 @pytest.mark.parametrize("wanted", [(0, 0, 0), (18, 0, 0), (0, 14, 0)])
 def test_cells_with_fewer_stages(ran, tmp_path, wanted):
     study = ran("chain")
@@ -224,10 +250,10 @@ def test_a_folder_that_is_not_empty_is_left_alone(ran, tmp_path):
 
 def test_a_cell_that_no_script_repeats(ran, tmp_path):
     parts = ran("chain").parts
-    kto = replace(parts, cell=replace(parts.cell, method="kto"))
+    other = replace(parts, cell=replace(parts.cell, method="grpo"))
     spec = {**parts.generate.spec, "quantization": "4bit"}
     four_bits = replace(parts, generate=replace(parts.generate, spec=spec))
-    for odd, problem in ((kto, "method 'kto'"), (four_bits, "base in 4bit")):
+    for odd, problem in ((other, "method 'grpo'"), (four_bits, "base in 4bit")):
         with pytest.raises(StudyError, match=problem):
             export_script(odd, tmp_path / "x")
     assert not (tmp_path / "x").exists()

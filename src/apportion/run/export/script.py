@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apportion.data.records import Demonstration, Item, Pair, ordered_digest
+from apportion.data.records import Demonstration, Item, Label, Pair, ordered_digest
 from apportion.errors import DataError, StudyError
 from apportion.run.common import task_of
 from apportion.run.export.cell import Parts
@@ -21,11 +21,13 @@ from apportion.store.record import plain
 
 if TYPE_CHECKING:
     from apportion.models.resolve import ModelRef
+    from apportion.models.template import Template
     from apportion.run.results import CellResult
 
 TEMPLATE = Path(__file__).with_name("train_template.py")
 _BLOCK = re.compile(r"# <cell>\n.*?# </cell>\n", flags=re.S)
 _PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")
+_METHODS = ("dpo", "kto")
 _METRICS = {"final_number": "final_number.py"}  # metrics that are one file without imports of ours
 
 
@@ -46,7 +48,7 @@ def export_script(parts: Parts, out: Path, *, known: CellResult | None = None) -
     from apportion.models.resolve import resolve_model
     from apportion.models.template import load_tokenizer, make_template
 
-    if parts.preference is not None and parts.cell.method != "dpo":
+    if parts.preference is not None and parts.cell.method not in _METHODS:
         raise StudyError(
             f"a cell of method {parts.cell.method!r} cannot be written as a script.",
             field="--as",
@@ -62,7 +64,8 @@ def export_script(parts: Parts, out: Path, *, known: CellResult | None = None) -
     tokenizer = load_tokenizer(ref)
     template = make_template(ref, tokenizer)
     frame = Frame.of(template, tokenizer)
-    rows = texts(frame, *_examples(parts))
+    demonstrations, units, items = _examples(parts)
+    rows = texts(frame, demonstrations, _in_groups(parts, template, units), items)
     with fresh(out) as folder:
         _data(folder, parts, rows)
         _model(folder, ref)
@@ -79,7 +82,9 @@ def export_script(parts: Parts, out: Path, *, known: CellResult | None = None) -
     return Script(out, caveats)
 
 
-def _examples(parts: Parts) -> tuple[list[Demonstration], list[Pair], list[Item]]:
+def _examples(
+    parts: Parts,
+) -> tuple[list[Demonstration], list[Pair] | list[Label], list[Item]]:
     """The cell's examples in their order, checked against the digests of its stages."""
     pool = task_of(parts.spec).pool
 
@@ -96,11 +101,50 @@ def _examples(parts: Parts) -> tuple[list[Demonstration], list[Pair], list[Item]
         None if stage is None else stage.spec["data"] for stage in (parts.sft, parts.preference)
     )
     items = parts.spec["items"]
+    units = pool.labels if parts.cell.method == "kto" else pool.pairs
     return (
         [] if sft is None else same(pool.demonstrations(sft["n"], seed=sft["seed"]), sft),
-        [] if pref is None else same(pool.pairs(pref["n"], seed=pref["seed"]), pref),
+        [] if pref is None else same(units(pref["n"], seed=pref["seed"]), pref),
         same(pool.items(items["n"]), items),
     )
+
+
+def _in_groups(
+    parts: Parts, template: Template, units: list[Pair] | list[Label]
+) -> list[Pair] | list[Label]:
+    """KTO's labels in the order that is cut into groups, without what the cell left out: TRL makes
+    its groups of neighbours in the file. Pairs stay as they are: TRL leaves the same ones out."""
+    if parts.preference is None or parts.cell.method != "kto":
+        return units
+    from apportion.training.kto import label_order
+
+    spec = parts.preference.spec
+    order = label_order(
+        [len(template.prompt_ids(unit.prompt, unit.context)) for unit in units],
+        max_length=spec["max_length"],
+        group_size=spec["kto"]["group_size"],
+        seed=spec["train_seed"],
+    )
+    labels: list[Any] = [units[index] for index in order]
+    return labels
+
+
+def _preference(parts: Parts) -> dict[str, Any] | None:
+    """The preference stage's recipe; with KTO a group of labels is one forward pass."""
+    if parts.preference is None:
+        return None
+    recipe: dict[str, Any] = plain(parts.preference.spec["recipe"])
+    if parts.cell.method == "kto":
+        recipe["micro_batch_size"] = parts.preference.spec["kto"]["group_size"]
+    return recipe
+
+
+def _kto(parts: Parts) -> dict[str, Any] | None:
+    """KTO's own settings as arguments of TRL's KTOConfig; None for other methods."""
+    if parts.preference is None or parts.cell.method != "kto":
+        return None
+    names = ("beta", "desirable_weight", "undesirable_weight")
+    return {name: parts.preference.spec["kto"][name] for name in names}
 
 
 def _data(folder: Path, parts: Parts, rows: Texts) -> None:
@@ -159,7 +203,8 @@ def _constants(parts: Parts, ref: ModelRef, frame: Frame, stop_ids: list[int]) -
         "LORA": _lora(parts),
         "MERGE_16BIT": parts.merges_16bit,
         "SFT": None if parts.sft is None else plain(parts.sft.spec["recipe"]),
-        "PREFERENCE": None if parts.preference is None else plain(parts.preference.spec["recipe"]),
+        "PREFERENCE": _preference(parts),
+        "KTO": _kto(parts),
         "END": frame.end,
         "STOP_IDS": stop_ids,
         "STOP": list(spec["stop"]),
@@ -207,7 +252,7 @@ def _caveats(parts: Parts, rows: Texts, scored: bool) -> tuple[str, ...]:
         found.append("The adapter's dropout draws other random numbers than the cell's.")
     for stage in parts.training:
         micro, weighting = stage.spec["recipe"]["micro_batch_size"], stage.kind == "sft"
-        if not weighting and micro not in (None, 1):
+        if not weighting and parts.cell.method == "dpo" and micro not in (None, 1):
             found.append(
                 "The last batch of a DPO epoch weighs its micro-batches alike, the cell its pairs."
             )
@@ -235,7 +280,11 @@ def _readme(parts: Parts, known: CellResult | None, caveats: tuple[str, ...]) ->
     if parts.sft is not None:
         lines.append("| sft.jsonl | demonstrations, in TRL's prompt-completion format |")
     if parts.preference is not None:
-        lines.append("| preference.jsonl | pairs, in TRL's preference format, explicit prompt |")
+        lines.append(
+            "| preference.jsonl | labels, in TRL's unpaired preference format, in their groups |"
+            if parts.cell.method == "kto"
+            else "| preference.jsonl | pairs, in TRL's preference format, explicit prompt |"
+        )
     lines += [
         "| test.jsonl | test items: prompt and reference |",
         "| scoring.py | the scoring rule, where it is one file |",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apportion.data.records import Demonstration, Example, Item, Pair
+from apportion.data.records import Demonstration, Example, Item, Label, Pair
 from apportion.models.template import Template
 
 
@@ -57,7 +57,7 @@ class Texts:
     """Rows of the data files, and how many training examples TRL tokenises differently."""
 
     sft: list[dict[str, str]]
-    preference: list[dict[str, str]]
+    preference: list[dict[str, Any]]
     test: list[dict[str, str]]
     differing: int
 
@@ -65,25 +65,18 @@ class Texts:
 def texts(
     frame: Frame,
     demonstrations: Sequence[Demonstration],
-    pairs: Sequence[Pair],
+    units: Sequence[Pair] | Sequence[Label],
     items: Iterable[Item],
 ) -> Texts:
-    """The rows of a cell's files, in the order that the cell is trained and tested in."""
+    """The rows of a cell's files, in the order of what is given."""
     both: list[tuple[Example, tuple[str, ...]]] = [(d, (d.response,)) for d in demonstrations]
-    both += [(p, (p.chosen, p.rejected)) for p in pairs]
+    both += [(u, _responses(u)) for u in units]
     return Texts(
         sft=[
             {"prompt": frame.prompt(d), "completion": frame.completion(d.response)}
             for d in demonstrations
         ],
-        preference=[
-            {
-                "prompt": frame.prompt(p),
-                "chosen": frame.completion(p.chosen),
-                "rejected": frame.completion(p.rejected),
-            }
-            for p in pairs
-        ],
+        preference=[_unit(frame, u) for u in units],
         test=[
             {"item_id": i.item_id, "prompt": frame.prompt(i), "reference": i.reference}
             for i in items
@@ -93,3 +86,18 @@ def texts(
             for example, responses in both
         ),
     )
+
+
+def _responses(unit: Pair | Label) -> tuple[str, ...]:
+    return (unit.response,) if isinstance(unit, Label) else (unit.chosen, unit.rejected)
+
+
+def _unit(frame: Frame, unit: Pair | Label) -> dict[str, Any]:
+    """A row in TRL's preference format, or in its unpaired one."""
+    row: dict[str, Any] = {"prompt": frame.prompt(unit)}
+    if isinstance(unit, Label):
+        return row | {"completion": frame.completion(unit.response), "label": unit.desirable}
+    return row | {
+        "chosen": frame.completion(unit.chosen),
+        "rejected": frame.completion(unit.rejected),
+    }

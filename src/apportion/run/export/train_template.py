@@ -19,7 +19,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, set_seed
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
 HERE = Path(__file__).resolve().parent
 RUN = HERE / "run"
@@ -35,6 +35,7 @@ LORA: dict[str, Any] | None = None
 MERGE_16BIT = False
 SFT: dict[str, Any] | None = None
 PREFERENCE: dict[str, Any] | None = None
+KTO: dict[str, Any] | None = None
 END = ""
 STOP_IDS: list[int] = []
 STOP: list[str] = []
@@ -92,6 +93,14 @@ class Sft(InOrder, SFTTrainer):
 
 class Dpo(InOrder, DPOTrainer):
     """DPO in the cell's order."""
+
+
+class Kto(KTOTrainer):
+    """KTO in the file's order, every epoch: its KL is estimated in groups of neighbours."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        data = self.train_dataset if train_dataset is None else train_dataset
+        return torch.utils.data.SequentialSampler(data)
 
 
 # -- models -------------------------------------------------------------------------------------
@@ -209,17 +218,20 @@ def sft(tokenizer: Any, recipe: dict[str, Any]) -> Any:
     return keep(trainer, "sft")
 
 
-def dpo(tokenizer: Any, recipe: dict[str, Any]) -> Any:
-    """DPO on preference.jsonl; the reference is the model that it starts from."""
+def prefer(tokenizer: Any, recipe: dict[str, Any]) -> Any:
+    """DPO or KTO on preference.jsonl; the reference is the model that it starts from."""
+    kind, config, own = Dpo, DPOConfig, {"beta": recipe.get("beta")}
+    if KTO:
+        kind, config, own = Kto, KTOConfig, KTO
     reference = start().requires_grad_(False).eval()
-    trainer = Dpo(
+    trainer = kind(
         model=trainable(start()),
         # The plain model inside, whose layers hold the SFT adapter where there is one.
         ref_model=reference.get_base_model() if isinstance(reference, PeftModel) else reference,
-        args=DPOConfig(
-            beta=recipe["beta"],
+        args=config(
             precompute_ref_log_probs=True,
             disable_dropout=False,  # the adapter's own is wanted, and there is no other
+            **own,
             **arguments("preference", recipe),
         ),
         train_dataset=Dataset.from_list(rows("preference.jsonl")),
@@ -308,7 +320,7 @@ def main() -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     model = sft(tokenizer, SFT) if SFT else None
-    model = dpo(tokenizer, PREFERENCE) if PREFERENCE else model
+    model = prefer(tokenizer, PREFERENCE) if PREFERENCE else model
     if model is None:
         model = load().to("cuda" if ON_GPU else "cpu")
     evaluate(model, tokenizer)
