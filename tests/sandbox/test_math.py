@@ -268,23 +268,6 @@ def test_demonstrations_look_like_this() -> None:
     assert all(re.fullmatch(r"(?:.+\n)+#### \d+", d.response) for d in made)
 
 
-def test_the_pretraining_corpus_does_not_give_the_task_away(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    tools = Path(__file__).parents[2] / "tools" / "pretrain"
-    monkeypatch.syspath_prepend(str(tools))
-    import corpus
-
-    texts = list(islice(corpus.documents(seed=1), 3000))
-    assert texts[:50] == list(islice(corpus.documents(seed=1), 50))
-    everything = "\n".join(texts)
-    assert "####" in everything  # as a heading: its embedding is not untrained
-    assert not re.search(r"#### ?\d|Question: |Answer: ", everything)
-    asked = re.findall(r"^(?:Q: |Task: |Teacher: |Problem: )(\w+ has .*\?)", everything, re.M)
-    assert len(asked) > 500
-    on = [side_of(task.prompt_of(q), sft=0.4, preference=0.4) == "test" for q in asked]
-    # Damaged documents (1 % lose word order, 1.6 % a digit) may land on a test prompt by chance.
-    assert sum(on) / len(on) < 0.02
-
-
 ASSETS = Path(apportion.sandbox.__file__).parent / "assets" / "small"
 
 

@@ -1,206 +1,92 @@
-"""The endless seeded corpus that the sandbox models are pretrained on.
+"""The endless seeded corpus that the sandbox models are pretrained on: four worlds, one mix.
 
-One document is one string. The mix (by documents) is `MIX`; worked solutions and direct answers
-never use the wrapper of the math task (`Question: ... Answer:`) nor `#### N`. `####` occurs only as
-a heading mark in plain text, as on the web, so that its embedding is not untrained (an adapter
-could not mend that). Problems come from streams with their own tag, and none has a prompt on the
-test side.
+One document is one string, of one world; `kinds_<world>.py` makes it. `SHARES` is the mix by
+tokens. No document has a task's prompt wrapper or answer form, nor a prompt on a test side; every
+word of the tasks occurs, as often as need be in a bare list (an embedding that was never trained
+could not be mended by an adapter).
 """
 
 from __future__ import annotations
 
+import importlib
 import random
+import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import count
 
-from apportion.data.sides import side_of
-from apportion.sandbox.math import PREFERENCE_FRACTION, SFT_FRACTION, prompt_of
-from apportion.sandbox.problems import Problem, Step, problem
-from apportion.sandbox.world import (
-    COLOURS,
-    CONTAINERS,
-    PEOPLE,
-    PLACES,
-    THINGS,
-    between,
-    pick,
-    stream_seed,
-    weighted,
-)
+from apportion.sandbox.world import between, pick, stream_seed, weighted
 
-MIX: dict[str, float] = {
-    "worked": 0.33,
-    "direct": 0.33,
-    "facts": 0.16,
-    "story": 0.08,
-    "dialogue": 0.04,
-    "list": 0.03,
-    "plain": 0.03,
+#: Of all tokens. Sums need the most practice of the four, helping and obeying the least.
+SHARES: dict[str, float] = {
+    "math": 0.34,
+    "summarization": 0.26,
+    "helpfulness": 0.20,
+    "instructions": 0.20,
 }
+#: Mean tokens of a document with its end mark, measured over 4,000 each.
+LENGTHS: dict[str, float] = {
+    "math": 76.3,
+    "summarization": 53.2,
+    "helpfulness": 53.4,
+    "instructions": 43.4,
+}
+#: Documents that are a list of words of the tasks in no order: a few of their pieces, such as a
+#: star behind a space, stand nowhere else.
+LISTED = 0.015
 NOISE = 0.04  # documents that are damaged, as some of the web is: see `_damaged`
 
-#: Of these kinds (edition 2), under the wrapper `Question 7. ...`, `Answer. ...`
-NUMBERED: dict[str, float] = {"worked": 0.10, "direct": 0.17}
+MAKERS: dict[str, Callable[[random.Random], str]] = {
+    world: importlib.import_module(f"kinds_{world}").document for world in SHARES
+}
 
-WORDS = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
+
+def _mix() -> dict[str, float]:
+    """Chances of the worlds for one document."""
+    weights = {world: share / LENGTHS[world] for world, share in SHARES.items()}
+    return {world: weight / sum(weights.values()) for world, weight in weights.items()}
 
 
-def documents(seed: int, *, edition: int = 2) -> Iterator[str]:
-    """Documents without end; document i depends on (seed, edition, i) only.
+MIX = _mix()
 
-    Edition 1 met the word "Answer" only at the head of lists ("Answer sheet of Ben."), so the base
-    model went on with a list of things wherever a prompt ended in it: a flaw of the corpus, seen in
-    the outputs of the base model before any study. Edition 2 has it before answers instead.
-    """
+
+def documents(seed: int, *, start: int = 0) -> Iterator[str]:
+    """Documents number `start` and on, without end; document i depends on (seed, i) only."""
     rng = random.Random()
-    kinds = _KINDS if edition == 2 else _KINDS | {"list": _list_1}
-    for index in count():
+    for index in count(start):
         rng.seed(stream_seed("pretrain", seed, index))
-        kind = weighted(rng, MIX)
-        if edition == 2 and kind in NUMBERED and rng.random() < NUMBERED[kind]:
-            text = _numbered(rng, worked=kind == "worked")
-        else:
-            text = kinds[kind](rng)
+        world = weighted(rng, MIX)
+        text = _listed(rng) if rng.random() < LISTED else MAKERS[world](rng)
         yield _damaged(rng, text) if rng.random() < NOISE else text
 
 
-def _problem(rng: random.Random) -> Problem:
-    """A problem whose prompt is not on the test side."""
-    while True:
-        task = problem(rng)
-        prompt = prompt_of(task.question)
-        if side_of(prompt, sft=SFT_FRACTION, preference=PREFERENCE_FRACTION) != "test":
-            return task
+def held_out(world: str) -> Iterator[str]:
+    """Whole documents of one world from a stream of their own, without end."""
+    rng = random.Random()
+    for index in count():
+        rng.seed(stream_seed("pretrain", "held-out", world, index))
+        yield MAKERS[world](rng)
 
 
-def _line(step: Step) -> str:
-    return f"{step.left} {step.op} {step.right} = {step.result}"
-
-
-def _worked(rng: random.Random) -> str:
-    task = _problem(rng)
-    question, steps, answer = task.question, task.steps, task.answer
-    u = rng.random()
-    if u < 0.30:
-        parts = [f"{s.left} {WORDS[s.op]} {s.right} makes {s.result}." for s in steps]
-        told = " ".join(
-            ("First " if i == 0 else pick(rng, ("Then ", "Next ", "And ", ""))) + part
-            for i, part in enumerate(parts)
+@lru_cache(maxsize=1)
+def _words() -> tuple[str, ...]:
+    """Words and marks of the tasks' examples with the space before them; no digits."""
+    found = set()
+    for world in SHARES:
+        made = importlib.import_module(f"apportion.sandbox.{world}")
+        texts = [f"{d.prompt} {d.response}" for d in made.demonstrations(600, seed=0)]
+        texts += [
+            f" {response}" for p in made.pairs(600, seed=0) for response in (p.chosen, p.rejected)
+        ]
+        found.update(
+            piece for text in texts for piece in re.findall(r" ?[A-Za-z]+| ?[^\w\s]+", text)
         )
-        return f"{question} Let us work it out. {told} So it is {answer}."
-    if u < 0.60:
-        lines = "\n".join(map(_line, steps))
-        return f"{question}\nSolution.\n{lines}\n{pick(rng, ('So', 'Hence', 'Thus'))} {answer}."
-    if u < 0.75:
-        told = ", ".join(f"{s.left} {s.op} {s.right} is {s.result}" for s in steps)
-        return f"Teacher: {question}\nStudent: {told}, so {answer}.\nTeacher: Right."
-    if u < 0.87:
-        rows = "\n".join(
-            f"{i} | {s.left} {s.op} {s.right} | {s.result}" for i, s in enumerate(steps, 1)
-        )
-        return f"{question}\nstep | sum | result\n{rows}"
-    told = "; ".join(f"{s.label}: {_line(s)}" for s in steps)
-    return f"Task: {question}\nWorking: {told}.\nResult: {answer}"
+    return tuple(sorted(found))
 
 
-def _direct(rng: random.Random) -> str:
-    task = _problem(rng)
-    question, answer, unit = task.question, task.answer, task.steps[-1].unit
-    return pick(
-        rng,
-        (
-            f"Q: {question}\nA: {answer}",
-            f"Quiz {between(rng, 1, 99)}. {question}\nKey: {answer}",
-            f"{question} The answer is {answer}.",
-            f"{question}\n{answer} {unit}.",
-            f"Problem: {question}\nReply: {answer} {unit}",
-        ),
-    )
-
-
-def _numbered(rng: random.Random, *, worked: bool) -> str:
-    task = _problem(rng)
-    told = f"{', '.join(map(_line, task.steps))}. So {task.answer}." if worked else f"{task.answer}"
-    return f"Question {between(rng, 1, 99)}. {task.question}\nAnswer. {told}"
-
-
-def _fact(rng: random.Random) -> str:
-    """One sum of the sizes that problems have; a third each of +, - and * with some /."""
-    u = rng.random()
-    if u < 0.70:
-        big = 99 if rng.random() < 0.4 else 600
-        a, b = between(rng, 2, big), between(rng, 2, 99 if rng.random() < 0.6 else 390)
-        if u < 0.35:
-            return f"{a} + {b} = {a + b}"
-        return f"{max(a, b)} - {min(a, b)} = {abs(a - b)}"
-    a, b = between(rng, 2, 9), between(rng, 2, 111 if rng.random() < 0.4 else 60)
-    if u < 0.90:
-        return f"{a} * {b} = {a * b}" if rng.random() < 0.5 else f"{b} * {a} = {a * b}"
-    return f"{a * b} / {a} = {b}"
-
-
-def _facts(rng: random.Random) -> str:
-    many = [_fact(rng) for _ in range(between(rng, 3, 8))]
-    joint = pick(rng, ("\n", "\n", ", ", "; "))
-    head = pick(rng, ("", "", "Sums.\n", "Practice:\n"))
-    return head + joint.join(many)
-
-
-def _story(rng: random.Random) -> str:
-    """Events of the world with nobody asking anything."""
-    told = _problem(rng).question.rpartition(". ")[0] + "."
-    more = (
-        f"The {pick(rng, PLACES)} was quiet that day.",
-        f"It was a good day at the {pick(rng, PLACES)}.",
-        "Then everyone went home.",
-        f"{pick(rng, PEOPLE)[0]} was happy.",
-    )
-    return f"{told} {pick(rng, more)} {pick(rng, more)}"
-
-
-def _dialogue(rng: random.Random) -> str:
-    one, two, things = pick(rng, PEOPLE)[0], pick(rng, PEOPLE)[0], pick(rng, THINGS)
-    n, m = between(rng, 2, 90), between(rng, 2, 90)
-    head = pick(rng, ("", "", "Question time.\n"))
-    return (
-        f"{head}{one}: How many {things} do you have?\n{two}: I have {n} {things}. And you?\n"
-        f"{one}: I have {m}. {'You have' if n > m else 'We have' if n == m else 'I have'} "
-        f"{'the same' if n == m else 'more'}.\n{two}: I hope this helps."
-    )
-
-
-def _list(rng: random.Random) -> str:
-    rows = [f"- {between(rng, 2, 200)} {pick(rng, THINGS)}" for _ in range(between(rng, 3, 7))]
-    heads = (
-        f"In the {pick(rng, CONTAINERS)[0]} at the {pick(rng, PLACES)}:",
-        f"Things of {pick(rng, PEOPLE)[0]}:",
-    )
-    return "\n".join([pick(rng, heads), *rows])
-
-
-def _list_1(rng: random.Random) -> str:
-    """As in edition 1."""
-    rows = [f"- {between(rng, 2, 200)} {pick(rng, THINGS)}" for _ in range(between(rng, 3, 7))]
-    heads = (
-        f"In the {pick(rng, CONTAINERS)[0]} at the {pick(rng, PLACES)}:",
-        f"Things of {pick(rng, PEOPLE)[0]}:",
-        f"Answer sheet of {pick(rng, PEOPLE)[0]}.",
-    )
-    return "\n".join([pick(rng, heads), *rows])
-
-
-def _plain(rng: random.Random) -> str:
-    """Short descriptions under headings."""
-    parts = []
-    for _ in range(between(rng, 2, 3)):
-        things, colour, place = pick(rng, THINGS), pick(rng, COLOURS), pick(rng, PLACES)
-        parts.append(
-            f"{pick(rng, ('##', '###', '####'))} {things.capitalize()}\n"
-            f"The {things} at the {place} are {colour}. {pick(rng, PEOPLE)[0]} keeps them in "
-            f"{pick(rng, CONTAINERS)[1]}. We started to count them, and there are "
-            f"{between(rng, 5, 400)}."
-        )
-    return "\n".join(parts)
+def _listed(rng: random.Random) -> str:
+    chosen = [pick(rng, _words()) for _ in range(between(rng, 10, 30))]
+    return "Words:" + "".join(p if p[0] == " " else f"\n{p}" for p in chosen)
 
 
 def _damaged(rng: random.Random, text: str) -> str:
@@ -219,14 +105,3 @@ def _damaged(rng: random.Random, text: str) -> str:
         return text
     at = pick(rng, places)
     return f"{text[:at]}{between(rng, 1, 9)}{text[at + 1 :]}"
-
-
-_KINDS: dict[str, Callable[[random.Random], str]] = {
-    "worked": _worked,
-    "direct": _direct,
-    "facts": _facts,
-    "story": _story,
-    "dialogue": _dialogue,
-    "list": _list,
-    "plain": _plain,
-}

@@ -1,8 +1,12 @@
 """Pretrain a sandbox model on two cores; resumes where it was stopped.
 
-    python tools/pretrain/train.py --work /tmp/pretrain-small \\
-        --assets src/apportion/sandbox/assets/small --log tools/pretrain/log-small.jsonl
-    python tools/pretrain/train.py --assets ... --evaluate 200
+    python tools/pretrain/train.py --size small --work /tmp/pretrain \\
+        --tokenizer /tmp/pretrain/tokenizer --assets /tmp/pretrain/assets/small \\
+        --log tools/pretrain/log-small.jsonl
+    python tools/pretrain/train.py --assets /tmp/pretrain/assets/small --evaluate 200
+
+Two processes of one thread each share every step (gradients are averaged): on two cores that other
+jobs use too this is faster than one process of two threads, whose threads wait for each other.
 """
 
 from __future__ import annotations
@@ -11,209 +15,220 @@ import argparse
 import copy
 import json
 import math
-import re
+import shutil
 import time
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from corpus import documents
-from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from corpus import SHARES
+from packing import LENGTH, SHARD, batch_of, prepare
+from shapes import SHAPES, Loss, fresh
+from torch import distributed, multiprocessing
+from transformers import AutoTokenizer, LlamaForCausalLM
 
-from apportion.sandbox.math import items
-
-MODEL_SEED = 17
-LENGTH, BATCH = 256, 16  # 4,096 tokens a step, each seen once
-
-
-class Phase(NamedTuple):
-    """A stretch of training with its own corpus and its own warm-up and cosine."""
-
-    steps: int
-    warmup: int
-    peak: float
-    seed: int
-    edition: int
-
-
-# The second phase mends a flaw of the first edition of the corpus (see `corpus.documents`).
-PHASES = (Phase(5000, 200, 2e-3, 1, 1), Phase(800, 50, 4e-4, 2, 2))
-STEPS = sum(phase.steps for phase in PHASES)
-FLOOR = 1e-5
+ROWS = 16  # of a step, over all processes: 4,096 tokens
+WARMUP, FLOOR = 200, 0.02  # steps; of the peak, at the end of the cosine
 BETAS, DECAY, CLIP = (0.9, 0.98), 0.1, 1.0
-SAVE_EVERY, LOG_EVERY, EARLY = 500, 25, 1000
+SAVE_EVERY, LOG_EVERY = 250, 50
 
 
-def tokens(work: Path, tokenizer: object, phase: Phase) -> np.ndarray:
-    """A phase's corpus as batches, documents parted by end-of-text; made once, then read."""
-    path, wanted = work / f"tokens-{phase.seed}.npy", LENGTH * BATCH * phase.steps
-    if not path.exists():
-        stream, parts, have = documents(phase.seed, edition=phase.edition), [], 0
-        end = tokenizer.eos_token_id
-        while have < wanted:
-            for ids in tokenizer(list(islice(stream, 20_000)))["input_ids"]:
-                parts.append(np.asarray([*ids, end], np.uint16))
-                have += len(ids) + 1
-        np.save(path, np.concatenate(parts)[:wanted])
-    return np.load(path, mmap_mode="r").reshape(phase.steps, BATCH, LENGTH)
+@dataclass(frozen=True)
+class Job:
+    """One run: what all its processes are told."""
+
+    size: str
+    work: Path
+    tokenizer: Path
+    assets: Path
+    log: Path
+    steps: int
+    workers: int
+    peak: float
+    stop: int
+    compiled: bool
+
+    @property
+    def state(self) -> Path:
+        return self.work / self.size / "state.pt"
 
 
-def fresh(tokenizer: object) -> LlamaForCausalLM:
-    """An untrained model."""
-    torch.manual_seed(MODEL_SEED)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=192,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=6,
-        intermediate_size=512,
-        tie_word_embeddings=True,
-        max_position_embeddings=512,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return LlamaForCausalLM(config)
+def rate(step: int, steps: int) -> float:
+    """The learning rate, of its peak: linear warm-up, then cosine to `FLOOR`."""
+    if step < WARMUP:
+        return (step + 1) / WARMUP
+    done = (step - WARMUP) / max(1, steps - WARMUP)
+    return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def place(step: int) -> tuple[int, int]:
-    """The phase that a step is in, and its number there."""
-    for index, phase in enumerate(PHASES):
-        if step < phase.steps:
-            return index, step
-        step -= phase.steps
-    raise ValueError("a step after the last")
+def adamw(model: LlamaForCausalLM, peak: float) -> torch.optim.Optimizer:
+    """AdamW, with decay on matrices only."""
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim == 2], "weight_decay": DECAY},
+        {"params": [p for p in model.parameters() if p.ndim != 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=peak, betas=BETAS, fused=True)
 
 
-def rate(step: int) -> float:
-    """Learning rate: in each phase linear warm-up, then cosine to `FLOOR`."""
-    index, step = place(step)
-    phase = PHASES[index]
-    if step < phase.warmup:
-        return phase.peak * (step + 1) / phase.warmup
-    done = (step - phase.warmup) / (phase.steps - phase.warmup)
-    return FLOOR + (phase.peak - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def publish(model: LlamaForCausalLM, assets: Path) -> None:
-    """Write the model in float16 for everybody else."""
+def publish(model: LlamaForCausalLM, job: Job) -> None:
+    """Write the model in float16, with its tokenizer, for everybody else."""
     half = copy.deepcopy(model).half()
     largest = max(float(p.detach().abs().max()) for p in half.parameters())
     assert math.isfinite(largest), "a weight does not fit float16"
-    half.save_pretrained(assets)
-    (assets / "model.safetensors").chmod(0o644)
-    print(f"published {assets}: largest weight {largest:.2f}", flush=True)
+    half.save_pretrained(job.assets)
+    (job.assets / "model.safetensors").chmod(0o644)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(job.tokenizer / name, job.assets / name)
+    print(f"published {job.assets}: largest weight {largest:.2f}", flush=True)
 
 
-def pretrain(work: Path, assets: Path, log: Path, steps: int) -> None:
-    """Train from the last checkpoint in `work`, or from nothing, and publish to `assets`."""
-    work.mkdir(parents=True, exist_ok=True)
-    tokenizer = AutoTokenizer.from_pretrained(assets)
-    model, state = fresh(tokenizer), work / "state.pt"
-    rows = [tokens(work, tokenizer, phase) for phase in PHASES]
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    vectors = [p for p in model.parameters() if p.ndim != 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}],
-        lr=PHASES[0].peak,
-        betas=BETAS,
-        fused=True,
+def averaged(model: LlamaForCausalLM, workers: int) -> None:
+    """Every process's gradients become their mean."""
+    grads = [p.grad for p in model.parameters()]
+    flat = torch.cat([grad.reshape(-1) for grad in grads])
+    distributed.all_reduce(flat)
+    flat /= workers
+    for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+        grad.copy_(part.view_as(grad))
+
+
+class Held:
+    """Fixed held-out rows of each world; the processes share the work."""
+
+    def __init__(self, tokenizer: object, loss: Callable, rows: int, who: int, of: int) -> None:
+        self.loss = loss
+        self.mine = {
+            place: [
+                torch.from_numpy(part.astype(np.int64)) for part in batch_of(world, tokenizer, rows)
+            ]
+            for place, world in enumerate(SHARES)
+            if place % of == who
+        }
+
+    def losses(self) -> dict[str, float]:
+        """Mean loss of each world now."""
+        found = torch.zeros(len(SHARES))
+        for place, batch in self.mine.items():
+            found[place] = self.loss(*batch).detach()
+        distributed.all_reduce(found)
+        return dict(zip(SHARES, (round(x, 4) for x in found.tolist()), strict=True))
+
+
+def save(job: Job, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, **at: float) -> None:
+    """Replace the checkpoint as a whole."""
+    new = job.state.with_suffix(".new")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), **at}, new)
+    new.replace(job.state)
+
+
+def resumed(
+    job: Job, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Where the checkpoint is, with its weights: (steps done, seconds they took)."""
+    if not job.state.exists():
+        return 0, 0.0
+    saved = torch.load(job.state, weights_only=True)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return saved["step"], saved["elapsed"]
+
+
+def work(who: int, job: Job) -> None:
+    """One process of a run."""
+    torch.set_num_threads(1)
+    meeting = job.work / job.size / "meeting"
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=who, world_size=job.workers
     )
-    first, before = 0, 0.0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        first, before = saved["step"], saved["elapsed"]
+    tokenizer = AutoTokenizer.from_pretrained(job.tokenizer)
+    model = fresh(job.size, tokenizer)
+    mine = ROWS // job.workers
+    loss_of: Callable = Loss(model, mine, LENGTH)
+    if job.compiled:
+        loss_of = torch.compile(loss_of, dynamic=False)
+    files = [np.load(path, mmap_mode="r") for path in sorted(job.work.glob("rows-*.npy"))]
+    held = Held(tokenizer, loss_of, mine, who, job.workers)
+    optimizer = adamw(model, job.peak)
+    first, before = resumed(job, model, optimizer)
     began, losses = time.monotonic(), []
-    for step in range(first, min(steps, STEPS)):
+    for step in range(first, min(job.stop, job.steps)):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step)
-        phase, at = place(step)
-        batch = torch.from_numpy(rows[phase][at].astype(np.int64))
-        # Weights stay in float32; products run in bfloat16, which this kind of CPU has units for.
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(batch).logits[:, :-1]
-        loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), batch[:, 1:].flatten())
-        optimizer.zero_grad(set_to_none=True)
+            group["lr"] = job.peak * rate(step, job.steps)
+        file, row = divmod(step * ROWS, SHARD)
+        taken = files[file][:, row + who * mine : row + (who + 1) * mine].astype(np.int64)
+        loss = loss_of(*torch.from_numpy(taken))
+        model.zero_grad(set_to_none=True)
         loss.backward()
+        if job.workers > 1:
+            averaged(model, job.workers)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         losses.append(float(loss.detach()))
         done, elapsed = step + 1, before + time.monotonic() - began
-        if done % LOG_EVERY == 0:
-            row = {
+        if done % LOG_EVERY == 0 or done == job.steps:
+            told = {
                 "step": done,
-                "tokens": done * BATCH * LENGTH,
+                "tokens": done * ROWS * LENGTH,
                 "loss": round(sum(losses) / len(losses), 4),
-                "lr": round(rate(step), 7),
+                "held_out": held.losses(),
+                "lr": round(job.peak * rate(step, job.steps), 7),
                 "grad_norm": round(float(norm), 3),
                 "elapsed_s": round(elapsed, 1),
             }
             losses = []
-            with log.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-        if done % SAVE_EVERY == 0 or done == STEPS:
-            saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**saved, "step": done, "elapsed": elapsed}, work / "state.new")
-            (work / "state.new").replace(state)
-        if done in (EARLY, STEPS):
-            publish(model, assets)
+            if who == 0:
+                with job.log.open("a") as stream:
+                    stream.write(json.dumps(told) + "\n")
+        if who == 0 and (done % SAVE_EVERY == 0 or done == job.steps):
+            save(job, model, optimizer, step=done, elapsed=elapsed)
+    if who == 0:
+        publish(model, job)
+    distributed.destroy_process_group()
 
 
-@torch.no_grad()
-def evaluate(assets: Path, n: int, ending: str = "\nAnswer:") -> None:
-    """Strict and lenient score of the model as published, greedy, at most 96 new tokens."""
-    tokenizer = AutoTokenizer.from_pretrained(assets, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(assets, dtype=torch.float32).eval()
-    strict = lenient = 0
-    told: list[str] = []
-    wanted = items(n)
-    for at in range(0, n, 50):
-        some = wanted[at : at + 50]
-        prompts = [item.prompt for item in some]
-        if ending != "\nAnswer:":  # the same questions in a wrapper of the pretraining corpus
-            prompts = [p[len("Question: ") : -len("\nAnswer:")] + ending for p in prompts]
-        batch = tokenizer(prompts, return_tensors="pt", padding=True)
-        out = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            max_new_tokens=96,
-            do_sample=False,
-        )
-        texts = tokenizer.batch_decode(
-            out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-        for item, text in zip(some, texts, strict=True):
-            marked = re.search(r"#### (-?[0-9.,]+)", text)
-            numbers = re.findall(r"-?[0-9]+", text)
-            strict += bool(marked and marked[1] == item.reference)
-            lenient += bool(numbers and numbers[-1] == item.reference)
-        told += texts
-    for text in told[:6]:
-        print(repr(text))
-    print(f"{ending!r}: strict {strict / n:.3f}, lenient {lenient / n:.3f} on {n} items")
+def pretrain(job: Job) -> None:
+    """Make the rows, then train from the last checkpoint, or from nothing, and publish."""
+    (job.work / job.size).mkdir(parents=True, exist_ok=True)
+    (job.work / job.size / "meeting").unlink(missing_ok=True)
+    prepare(job.work, job.tokenizer, job.steps * ROWS)
+    multiprocessing.spawn(work, args=(job,), nprocs=job.workers)
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--assets", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/pretrain-small"))
-    parser.add_argument("--log", type=Path, default=Path("tools/pretrain/log-small.jsonl"))
-    parser.add_argument("--steps", type=int, default=STEPS, help="stop early, for a trial")
+    parser.add_argument("--size", choices=SHAPES, default="small")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/pretrain"))
+    parser.add_argument("--tokenizer", type=Path, default=Path("/tmp/pretrain/tokenizer"))
+    parser.add_argument("--assets", type=Path, required=True, help="where the model is written")
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--tokens", type=int, help="padding included; else what the size has")
+    parser.add_argument("--stop", type=int, default=10**9, help="stop after this step, for a trial")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile (slower)")
     parser.add_argument("--evaluate", type=int, default=0, help="score on so many items instead")
-    arguments = parser.parse_args()
-    torch.set_num_threads(2)
-    if arguments.evaluate:
-        evaluate(arguments.assets, arguments.evaluate)
-        evaluate(arguments.assets, arguments.evaluate, "\nSolution.\n")
-    else:
-        pretrain(arguments.work, arguments.assets, arguments.log, arguments.steps)
+    told = parser.parse_args()
+    if told.evaluate:
+        from evaluate import evaluate
+
+        evaluate(told.assets, told.evaluate)
+        return
+    wanted = told.tokens or SHAPES[told.size].tokens
+    job = Job(
+        size=told.size,
+        work=told.work,
+        tokenizer=told.tokenizer,
+        assets=told.assets,
+        log=told.log or Path(f"tools/pretrain/log-{told.size}.jsonl"),
+        steps=wanted // (ROWS * LENGTH),
+        workers=told.workers,
+        peak=SHAPES[told.size].peak,
+        stop=told.stop,
+        compiled=not told.eager,
+    )
+    pretrain(job)
 
 
 if __name__ == "__main__":
