@@ -35,9 +35,10 @@ def packing(corpus):  # type: ignore[no-untyped-def]
 
 
 def test_the_corpus_has_the_four_worlds_and_no_other(corpus) -> None:  # type: ignore[no-untyped-def]
-    assert set(corpus.SHARES) == set(corpus.LENGTHS) == set(EMBEDDED)
-    assert sum(corpus.SHARES.values()) == pytest.approx(1)
-    assert sum(corpus.MIX.values()) == pytest.approx(1)
+    for shares in (corpus.SHARES, corpus.LATER):
+        assert set(shares) == set(corpus.LENGTHS) == set(EMBEDDED)
+        assert sum(shares.values()) == pytest.approx(1)
+        assert sum(corpus.mix(shares).values()) == pytest.approx(1)
 
 
 def test_a_document_depends_on_the_seed_and_its_number_only(corpus) -> None:  # type: ignore[no-untyped-def]

@@ -9,12 +9,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from corpus import documents, held_out
+from corpus import LATER, SHARES, documents, held_out
 from transformers import AutoTokenizer
 
 LENGTH = 256  # tokens of a row
 SHARD = 8192  # rows of a file: 2.1 million tokens
 CHOICE = 64  # documents to choose from when a row has room for one more
+TURN = 7  # the first of the files with the later mix
 SEED = 1
 
 
@@ -59,7 +60,8 @@ def shard(work: Path, folder: Path, index: int) -> Path:
     path = work / f"rows-{SEED}-{index:03d}.npy"
     if not path.exists():
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        texts = documents(SEED, start=index * 1_000_000)
+        shares = SHARES if index < TURN else LATER
+        texts = documents(SEED, start=index * 1_000_000, shares=shares)
         ids, parts = zip(*islice(rows(encoded(texts, tokenizer)), SHARD), strict=True)
         new = path.with_suffix(".new.npy")
         np.save(new, np.stack([np.stack(ids), np.stack(parts).astype(np.uint16)]))
