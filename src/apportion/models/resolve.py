@@ -75,7 +75,8 @@ def resolve_model(name: str) -> ModelRef:
 def _sandbox(name: str) -> ModelRef:
     assets = sandbox_assets()
     short = name.removeprefix(SANDBOX)
-    known = sorted(f.name for f in assets.iterdir() if f.is_dir()) if assets.is_dir() else []
+    folders = assets.iterdir() if assets.is_dir() else ()
+    known = sorted(f.name for f in folders if (f / "config.json").is_file())
     if short not in known:
         raise ModelError(
             f"there is no embedded model {name!r}.",

@@ -8,6 +8,7 @@ from apportion.data.records import Item
 from apportion.metrics import winrate
 from apportion.sandbox import helpfulness as world
 from apportion.sandbox import needs_judge
+from apportion.sandbox.sampled import partly_sampled
 from apportion.tasks.base import ItemScore, Task
 from apportion.tasks.embedded import EmbeddedPool
 
@@ -35,7 +36,11 @@ def score(item: Item, response: str) -> ItemScore:
 TASK = Task(
     name="helpfulness",
     version=world.VERSION,
-    pool=EmbeddedPool(world.demonstrations, world.pairs, world.items),
+    pool=EmbeddedPool(
+        world.demonstrations,
+        partly_sampled("helpfulness", world.pairs, noise=world.LABEL_NOISE),
+        world.items,
+    ),
     score=score,
     metric="win_rate",
     metric_version=f"{winrate.VERSION}.{needs_judge.VERSION}",

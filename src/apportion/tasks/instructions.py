@@ -7,6 +7,7 @@ import json
 from apportion.data.records import Item
 from apportion.sandbox import constraints
 from apportion.sandbox import instructions as world
+from apportion.sandbox.sampled import partly_sampled
 from apportion.tasks.base import ItemScore, Task
 from apportion.tasks.embedded import EmbeddedPool
 
@@ -30,7 +31,11 @@ def score(item: Item, response: str) -> ItemScore:
 TASK = Task(
     name="instructions",
     version=world.VERSION,
-    pool=EmbeddedPool(world.demonstrations, world.pairs, world.items),
+    pool=EmbeddedPool(
+        world.demonstrations,
+        partly_sampled("instructions", world.pairs, noise=world.LABEL_NOISE),
+        world.items,
+    ),
     score=score,
     metric="ifeval",
     metric_version=constraints.VERSION,

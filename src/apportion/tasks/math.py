@@ -5,6 +5,7 @@ from __future__ import annotations
 from apportion.data.records import Item
 from apportion.metrics import final_number
 from apportion.sandbox import math as world
+from apportion.sandbox.sampled import partly_sampled
 from apportion.tasks.base import ItemScore, Task
 from apportion.tasks.embedded import EmbeddedPool
 
@@ -23,7 +24,11 @@ def score(item: Item, response: str) -> ItemScore:
 TASK = Task(
     name="math",
     version=world.VERSION,
-    pool=EmbeddedPool(world.demonstrations, world.pairs, world.items),
+    pool=EmbeddedPool(
+        world.demonstrations,
+        partly_sampled("math", world.pairs, noise=world.LABEL_NOISE),
+        world.items,
+    ),
     score=score,
     metric="final_number",
     metric_version=final_number.VERSION,

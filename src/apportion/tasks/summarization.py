@@ -9,6 +9,7 @@ from apportion.data.records import Item
 from apportion.metrics import winrate
 from apportion.sandbox import summarization as world
 from apportion.sandbox.facts import JUDGE_VERSION, read, utility
+from apportion.sandbox.sampled import partly_sampled
 from apportion.tasks.base import ItemScore, Task
 from apportion.tasks.embedded import EmbeddedPool
 
@@ -42,7 +43,11 @@ def _known(prompt: str, reference: str) -> tuple[dict[str, str], float]:
 TASK = Task(
     name="summarization",
     version=world.VERSION,
-    pool=EmbeddedPool(world.demonstrations, world.pairs, world.items),
+    pool=EmbeddedPool(
+        world.demonstrations,
+        partly_sampled("summarization", world.pairs, noise=world.LABEL_NOISE),
+        world.items,
+    ),
     score=score,
     metric="win_rate",
     metric_version=f"{winrate.VERSION}.{JUDGE_VERSION}",
