@@ -85,7 +85,7 @@ def test_the_page_is_one_file_and_says_the_answer_first(tmp_path):
         assert part in page.text
     assert "None: every planned cell has a score" in page.text
     assert not re.search(r"\b(nan|inf)\b", page.text.lower())
-    assert len(paths.pngs) == len(paths.pdfs) == 2
+    assert len(paths.pngs) == len(paths.pdfs) == 4
     assert all(p.read_bytes()[:4] == b"\x89PNG" for p in paths.pngs)
     assert all(p.read_bytes()[:4] == b"%PDF" for p in paths.pdfs)
 
@@ -129,8 +129,8 @@ def test_nothing_finished_still_makes_a_page(tmp_path):
 def test_two_models_get_two_parts(tmp_path):
     one, two = study(), study(model="other")
     paths, page = render(tmp_path, one + two, (*advised(one), *advised(two)))
-    assert len(paths.pngs) == 4
-    assert len({path.name for path in paths.pngs}) == 4
+    assert len(paths.pngs) == 8
+    assert len({path.name for path in paths.pngs}) == 8
     assert page.text.count("Every cell") == 2
 
 
@@ -222,4 +222,4 @@ def test_a_lattice_is_drawn_against_preference_units(tmp_path):
     assert "interpolated" in page.text
     group = group_results(rows, (), sandbox=False)[0]
     assert "preference units" in texts(score_by_budget(group))
-    assert len(paths.pngs) == 2
+    assert len(paths.pngs) == 4

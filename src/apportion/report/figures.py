@@ -10,36 +10,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apportion.advise.types import Advice
 from apportion.report.group import Group
+from apportion.report.style import INK, PICK, QUIET, SAFE, STYLE, save, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 150
-SANDBOX = "generated sandbox: says nothing about real models"
-_INK, _QUIET, _WARN, _SAFE, _PICK = "#1d2433", "#6b7280", "#b45309", "#86c5a4", "#c2255c"
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": _INK,
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": "#9aa3b2",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e9ef",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "pdf.fonttype": 42,
-    "figure.constrained_layout.use": True,
-}
+__all__ = ["save", "score_by_budget", "score_by_share"]
 
 
 @dataclass(frozen=True)
@@ -128,10 +108,10 @@ def _draw_base(ax: Any, group: Group, scoring: str | None) -> None:
     value, cell = _value(group, scoring, 0, 0), group.cell(0, 0)
     if value is None or cell is None:
         return
-    ax.axhline(100 * value, color=_QUIET, linestyle="--", linewidth=1.2, label="base model")
+    ax.axhline(100 * value, color=QUIET, linestyle="--", linewidth=1.2, label="base model")
     if scoring is None:
         low, high = cell.interval
-        ax.axhspan(100 * low, 100 * high, color=_QUIET, alpha=0.08, linewidth=0)
+        ax.axhspan(100 * low, 100 * high, color=QUIET, alpha=0.08, linewidth=0)
 
 
 def _draw_series(ax: Any, series: Sequence[_Series], lattice: bool) -> None:
@@ -159,25 +139,6 @@ def _ticks(ax: Any, series: Sequence[_Series], lattice: bool) -> None:
     ax.set_xlim(places[0] - 0.08 * span - 0.1, places[-1] + 0.08 * span + 0.1)
 
 
-def _title(figure: Any, group: Group, what: str) -> None:
-    """The title, and under it what the figure rests on, in a strip that the axes keep free."""
-    width, height = figure.get_size_inches()
-    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 0.66 / height))
-    title = f"{what}: {group.name}"
-    size = min(12.5, 72 * width * 0.98 / (0.68 * len(title)))  # a bold letter is 0.68 em wide
-    top = 1 - 0.1 / height
-    figure.text(0.01, top, title, fontsize=size, fontweight="bold", va="top")
-    warning = f" · {SANDBOX}" if group.sandbox else ""
-    figure.text(
-        0.01,
-        top - 0.26 / height,
-        f"{group.evidence} · 90 % intervals{warning}",
-        fontsize=9.5,
-        va="top",
-        color=_WARN if warning else _QUIET,
-    )
-
-
 def score_by_budget(group: Group) -> Figure:
     """Score against budget, one line per share (for a lattice: against preference units)."""
     from matplotlib import rc_context
@@ -189,7 +150,7 @@ def score_by_budget(group: Group) -> Figure:
         other = {"strict": "lenient", "lenient": "strict"}.get(group.primary or "")
         if other and group.primary:
             panels = [(f"{group.primary} (primary)", None), (f"{other} (means only)", other)]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(8.2 if len(panels) == 1 else 12.0, 5.0))
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (name, scoring) in zip(axes, panels, strict=True):
@@ -198,7 +159,7 @@ def score_by_budget(group: Group) -> Figure:
             _draw_series(ax, series, lattice)
             if series:
                 _ticks(ax, series, lattice)
-            ax.set_title(name, fontsize=10, loc="left", color=_QUIET)
+            ax.set_title(name, fontsize=10, loc="left", color=QUIET)
             ax.set_xlabel("preference units" if lattice else "budget (log scale)")
             ax.grid(visible=False, axis="x")
         axes[0].set_ylabel("score (points of 100)")
@@ -214,7 +175,7 @@ def score_by_budget(group: Group) -> Figure:
                 loc="outside right center",
                 frameon=False,
             )
-        _title(figure, group, "Score by preference units" if lattice else "Score by budget")
+        title(figure, group, "Score by preference units" if lattice else "Score by budget")
     return figure
 
 
@@ -236,22 +197,22 @@ def _draw_shares(ax: Any, group: Group, advice: Advice) -> None:
     safe = [k for k, share in enumerate(shares) if share in advice.safe_shares]
     for first, last in _stretches(safe):
         ends_of = shares[first] - 0.03, shares[last] + 0.03
-        ax.axvspan(*ends_of, color=_SAFE, alpha=0.35, linewidth=0)
+        ax.axvspan(*ends_of, color=SAFE, alpha=0.35, linewidth=0)
     base = group.cell(0, 0)
     if base is not None:
-        ax.axhline(100 * base.mean, color=_QUIET, linestyle="--", linewidth=1.2)
+        ax.axhline(100 * base.mean, color=QUIET, linestyle="--", linewidth=1.2)
     for row in rows:
         ends = [100 * end for end in row.score_interval]
-        ax.plot([row.share] * 2, ends, color=_INK, linewidth=1.4, alpha=0.6)
+        ax.plot([row.share] * 2, ends, color=INK, linewidth=1.4, alpha=0.6)
     scores = [100 * row.expected_score for row in rows]
-    ax.plot(shares, scores, color=_INK, marker="o", markersize=4, linewidth=1.4)
+    ax.plot(shares, scores, color=INK, marker="o", markersize=4, linewidth=1.4)
     ax.plot(
         [advice.share],
         [100 * advice.expected_score],
         marker="o",
         markersize=12,
         markerfacecolor="none",
-        markeredgecolor=_PICK,
+        markeredgecolor=PICK,
         markeredgewidth=2,
         linestyle="none",
     )
@@ -276,7 +237,7 @@ def score_by_share(group: Group) -> Figure | None:
         return None
     columns = min(len(group.advice), 3)
     lines = math.ceil(len(group.advice) / columns)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(2.2 + 3.3 * columns, 1.6 + 3.0 * lines))
         grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
         panels = [ax for row in grid for ax in row]
@@ -291,25 +252,14 @@ def score_by_share(group: Group) -> Figure | None:
                 panels[k].set_xlabel("share of budget on SFT (%)")
         first = group.advice[0]
         handles = [
-            Line2D([], [], color=_INK, marker="o", markersize=4, label="score, 90 % interval"),
-            Line2D([], [], color=_PICK, marker="o", markersize=10, markerfacecolor="none",
+            Line2D([], [], color=INK, marker="o", markersize=4, label="score, 90 % interval"),
+            Line2D([], [], color=PICK, marker="o", markersize=10, markerfacecolor="none",
                    markeredgewidth=2, linestyle="none", label="recommended"),
-            Patch(color=_SAFE, alpha=0.35,
+            Patch(color=SAFE, alpha=0.35,
                   label=f"safe: within {100 * first.epsilon:g} of the best\n"
                         f"with {100 * (1 - first.delta):g} % probability"),
-            Line2D([], [], color=_QUIET, linestyle="--", label="base model"),
+            Line2D([], [], color=QUIET, linestyle="--", label="base model"),
         ]  # fmt: skip
         figure.legend(handles=handles, loc="outside right center", frameon=False)
-        _title(figure, group, "Score by share")
+        title(figure, group, "Score by share")
     return figure
-
-
-def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write `stem`.png and `stem`.pdf, without dates, so equal results give equal bytes."""
-    from matplotlib import rc_context
-
-    png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
-    with rc_context(_STYLE):
-        figure.savefig(png, dpi=DPI, metadata={"Software": None}, facecolor="white")
-        figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    return png, pdf

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from apportion.advise.types import Advice, Baseline
 from apportion.advise.words import describe
 from apportion.errors import ResultsError
-from apportion.report import figures
+from apportion.report import figures, lattice, scatter
 from apportion.report.group import Group, ReportRow, group_results
 
 if TYPE_CHECKING:
@@ -129,18 +129,21 @@ def _slug(text: str) -> str:
 
 def _figures(group: Group, number: int, out_dir: Path) -> tuple[list[_Figure], list[Path]]:
     drawn = [
-        ("score_by_budget", "Score against budget, one line per share", group, True),
-        ("score_by_share", "Score against share, one panel per budget", group, False),
-    ]
+        ("score_by_budget", "Score against budget, one line per share", figures.score_by_budget),
+        ("score_by_share", "Score against share, one panel per budget", figures.score_by_share),
+        ("heat_map", "Score over both counts, best splits marked", lattice.heat_map),
+        ("replicates", "Scatter between replicates against that of the items",
+         scatter.replicate_scatter),
+    ]  # fmt: skip
     shown, written = [], []
-    for name, alt, of, by_budget in drawn:
-        figure = figures.score_by_budget(of) if by_budget else figures.score_by_share(of)
+    for name, alt, draw in drawn:
+        figure = draw(group)
         if figure is None:
             continue
-        stem = out_dir / f"{name}-{number}-{_slug(of.name)}"
+        stem = out_dir / f"{name}-{number}-{_slug(group.name)}"
         png, pdf = figures.save(figure, stem)
         data = base64.b64encode(png.read_bytes()).decode("ascii")
-        shown.append(_Figure(name, f"{alt}: {of.name}", data, png.name, pdf.name))
+        shown.append(_Figure(name, f"{alt}: {group.name}", data, png.name, pdf.name))
         written += [png, pdf]
     return shown, written
 
