@@ -79,6 +79,7 @@ def test_verdict(name: str, asked: dict[str, Any], response: str, kept: bool) ->
         ("Wait... what.. a. b", 1),
         ('(One.) "Two."', 2),
         ("At last?!", 2),
+        ("What ?! Yes ! No", 4),
     ],
 )
 def test_sentences(text: str, n: int) -> None:

@@ -27,6 +27,7 @@ Check = Callable[[str, Arguments], bool]
 # behind one letter.
 _INSIDE = re.compile(r"\S*[.?!](?=[)\";}\]*:@'({\[!?])")
 _NO_END = re.compile(r"\.\.$|(?:^|[^\w.])[A-Za-z]\.$")
+_ALONE = re.compile(r"[.?!][?!]+")  # with white space around: two ends, whatever they end
 _CLOSING = re.compile(r"[\"')\]}]*")  # belongs to the sentence before it
 
 
@@ -47,7 +48,9 @@ def count_sentences(text: str) -> int:
     return 1 + sum(map(_ends, inner)) + over
 
 
-def _ends(word: str) -> bool:
+def _ends(word: str) -> int:
+    if _ALONE.fullmatch(word):
+        return 2
     if word[-1] in ".?!":
         return not _NO_END.search(word)
     return _INSIDE.match(word) is not None
