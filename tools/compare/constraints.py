@@ -117,7 +117,7 @@ def main() -> None:
         total += here
         print(f"{make.__name__:8} {len(made)} responses, {here} constraints, each strict and loose")
     print(f"{total} verdicts strict and as many loose: {differ} responses judged otherwise; "
-          f"{detected} of {len(made) * len(SETS)} responses with the detector of languages")  # fmt: skip
+          f"{detected} of {len(made) * len(SETS)} responses with the language detector")  # fmt: skip
     sys.exit(differ > 0)
 
 
