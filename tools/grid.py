@@ -170,10 +170,11 @@ def _jsonl(study: str, places: Places) -> int:
         facts = {name: getattr(row, name) for name in grid_table.COLUMNS}
         shown = {name: value for name, value in facts.items() if value is not None}
         scores = table.items.get(row.key)
-        # Weighted items have a score that is not their mean, which readers take for a mistake.
-        if scores is not None and table.weights is None:
+        if scores is not None:
             primary = scores.strict if row.score == row.strict else scores.lenient
             shown |= {"item_scores": primary, "items_digest": table.digest}
+            if table.weights is not None:
+                shown["item_weights"] = table.weights
         print(json.dumps(shown, allow_nan=False))
     return 0
 

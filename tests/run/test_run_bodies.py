@@ -13,8 +13,10 @@ from apportion.compile import compile_study
 from apportion.config.load import load_study
 from apportion.run import run as run_module
 from apportion.run.layout import Layout
-from apportion.run.results import collect, to_csv
+from apportion.run.results import collect, to_csv, to_json
 from apportion.run.run import run_plan
+from apportion.run.tables import read_jsonl, to_jsonl
+from apportion.sandbox import instructions as world
 from apportion.store.store import Store
 
 STUDY = """
@@ -49,6 +51,33 @@ def weights(store) -> dict[str, str]:
     for path in sorted((store / "artifacts").rglob("*.safetensors")):
         found[path.parent.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def test_items_of_several_instructions_weigh_more_and_both_accuracies_are_shown(tmp_path, model):
+    file = tmp_path / "study.yaml"
+    text = STUDY.replace("[math]", "[instructions]").replace("n_items: 5", "n_items: 12")
+    text = text.replace("n_sft: [0, 6], n_pref: [0, 4, 70]", "n_sft: [0, 2], n_pref: [0]")
+    file.write_text(text.format(model=model, lora="null"))
+    plan, place = compile_study(load_study(file)), tmp_path / "s"
+    run_plan(plan, place, layout=Layout(0, 1))
+    with Store.open(place, read_only=True) as store:
+        results = collect(plan, store)
+    asked = [len(json.loads(i.reference)["kwargs"]) for i in world.items(12)]
+    for r in results:
+        assert r.item_weights == tuple(map(float, asked))
+        followed = sum(w * s for w, s in zip(asked, r.item_scores, strict=True))
+        assert r.score == pytest.approx(followed / sum(asked))
+        assert r.accuracies["instruction_strict"] == pytest.approx(r.score)
+        assert r.accuracies["prompt_strict"] == sum(s == 1 for s in r.item_scores) / 12
+    for shown in to_json(results):
+        assert set(shown["accuracies"]) == {
+            "prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose",
+        }  # fmt: skip
+        assert "item_weights" not in shown
+    (tmp_path / "t.jsonl").write_text(to_jsonl(results))
+    assert [r.item_weights for r in read_jsonl(tmp_path / "t.jsonl")] == [
+        r.item_weights for r in results
+    ]
 
 
 @pytest.mark.parametrize("lora", ["null", LORA], ids=["whole", "adapters"])

@@ -84,14 +84,26 @@ def test_our_own_tables_come_back(tmp_path):
         CellResult("m", "t", "dpo", 2, 3, 0, "done", score=0.5, n_items=2, item_scores=(0.0, 1.0)),
         CellResult("m", "t", "dpo", 2, 3, 1, "missing", reason="not run yet"),
         CellResult("m", "t", "dpo", 0, 0, 0, "done", score=0.25, stderr=0.1, strict=0.25),
+        CellResult(
+            "m",
+            "u",
+            "dpo",
+            0,
+            0,
+            0,
+            "done",
+            score=0.75,
+            n_items=2,
+            item_scores=(0.0, 1.0),
+            item_weights=(1.0, 3.0),
+        ),
     ]
     (tmp_path / "x.jsonl").write_text(to_jsonl(cells))
     (tmp_path / "x.csv").write_text(to_csv(cells))
-    ordered = [cells[2], cells[0], cells[1]]
+    ordered = [cells[2], cells[0], cells[1], cells[3]]
     assert read_table(tmp_path / "x.jsonl") == ordered
     without = [
-        CellResult(**{**vars(one), "item_scores": None}) if one.item_scores else one
-        for one in ordered
+        CellResult(**{**vars(one), "item_scores": None, "item_weights": None}) for one in ordered
     ]
     assert read_table(tmp_path / "x.csv") == without
 
@@ -182,6 +194,10 @@ ROW = {"model": "m", "task": "t", "method": "dpo", "n_sft": 1, "n_pref": 2, "sco
         ({"item_scores": []}, "scores from 0 to 1"),
         ({"item_scores": "many"}, "scores from 0 to 1"),
         ({"item_scores": [0.0, 0.0]}, "not the mean"),
+        ({"item_scores": [0.0, 1.0], "item_weights": [1, 3]}, "not the weighted mean"),
+        ({"item_scores": [0.0, 1.0], "item_weights": [1, 0]}, "one positive number for each"),
+        ({"item_scores": [0.0, 1.0], "item_weights": [1]}, "one positive number for each"),
+        ({"n_items": 5, "item_weights": [1, 1]}, "one positive number for each"),
         ({"item_scores": [0.0, 1.0], "n_items": 3}, "number of test items"),
         ({"n_items": True}, "not a number"),
         ({"n_items": 5, "scores": 1}, "no column 'scores'"),

@@ -60,6 +60,7 @@ class Row:
     item_scores: Sequence[float] | None
     strict: float | None = None
     lenient: float | None = None
+    item_weights: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ def as_row(row: FindingsRow) -> Row:
     return Row(
         row.model, row.task, row.method, row.n_sft, row.n_pref, row.replicate, row.status,
         row.reason, row.score, row.stderr, row.n_items, tuple(row.lines), row.item_scores,
-        row.strict, row.lenient,
+        row.strict, row.lenient, getattr(row, "item_weights", None),
     )  # fmt: skip
 
 
@@ -132,7 +133,9 @@ def rescored(rows: Iterable[Row], scoring: Scoring) -> list[Row]:
         elif value is None:
             found.append(replace(row, status="missing", score=None, reason=f"no {scoring} score"))
         else:
-            found.append(replace(row, score=value, stderr=None, item_scores=None))
+            found.append(
+                replace(row, score=value, stderr=None, item_scores=None, item_weights=None)
+            )
     return found
 
 

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apportion.surface.hierarchy import PRIOR_DF, PRIOR_SCALE
-from apportion.surface.rows import CellKey, ResultRow
+from apportion.surface.rows import CellKey, ResultRow, item_contributions
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class CellData:
     def read(group: int, task: str, key: CellKey, rows: Sequence[ResultRow]) -> CellData | None:
         """None when no row says how noisy the cell is."""
         scores = np.array([row.score for row in rows], dtype=float)
-        lists = [row.item_scores for row in rows]
+        lists = [item_contributions(row) for row in rows]
         if all(one and len(one) == len(lists[0] or ()) for one in lists):
             items = np.array([list(one or ()) for one in lists], dtype=float)
             return CellData(group, task, key, scores, items, _item_sd(rows) or 0.0)

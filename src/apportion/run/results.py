@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from apportion.run.bodies import ITEMS
@@ -26,9 +26,11 @@ class CellResult:
     """One cell. Scores in [0, 1]; what was not measured is None, with a reason, never a number.
 
     `lines`: (budget level, share) pairs that the cell lies on. `item_scores`: the primary score per
-    test item, in item order; `items_digest` stands for those items. `response_tokens`: mean per
-    item. `train_tokens`: what its training stages processed. status `failed`: its score stage
-    failed; `missing`: an earlier one did, or it was not run.
+    test item, in item order; `item_weights`: what each counts in the score, where they do not count
+    alike; `items_digest` stands for those items. `accuracies`: IFEval's four (prompt_strict, ...),
+    where the task has them. `response_tokens`: mean per item. `train_tokens`: what its training
+    stages processed. status `failed`: its score stage failed; `missing`: an earlier one did, or it
+    was not run.
     """
 
     model: str
@@ -50,7 +52,9 @@ class CellResult:
     response_tokens: float | None = None
     train_tokens: int | None = None
     item_scores: tuple[float, ...] | None = None
+    item_weights: tuple[float, ...] | None = None
     items_digest: str | None = None
+    accuracies: dict[str, float] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,16 @@ def _result(cell: Cell, plan: Plan, store: Store) -> CellResult:
         response_tokens=found["mean_response_tokens"],
         train_tokens=_train_tokens(cell, plan, store),
         item_scores=tuple(float(item[found["primary"]]) for item in items),
+        item_weights=_weights(items),
         items_digest=record.spec.get("items", {}).get("digest"),
+        accuracies=found.get("accuracies"),
     )
+
+
+def _weights(items: Sequence[Mapping[str, Any]]) -> tuple[float, ...] | None:
+    """None where all items count alike."""
+    weights = tuple(float(item.get("weight", 1.0)) for item in items)
+    return weights if len(set(weights)) > 1 else None
 
 
 def _place(cell: Cell) -> dict[str, Any]:

@@ -226,7 +226,12 @@ class _Row:
     def _measured(self) -> dict[str, Any]:
         """What a finished cell has."""
         items = self._items()
-        values: dict[str, Any] = {"item_scores": items, "score": self._number("score", 1)}
+        weights = self._weights(items)
+        values: dict[str, Any] = {
+            "item_scores": items,
+            "item_weights": weights,
+            "score": self._number("score", 1),
+        }
         if "stderr" in self.fields:
             values["stderr"] = self._number("stderr", 1)
         if "n_items" in self.fields:
@@ -241,8 +246,9 @@ class _Row:
                 "there is neither a standard error nor a number of items.",
                 "give one of them: else nothing says how noisy the score is.",
             )
-        if items and abs(math.fsum(items) / len(items) - values["score"]) > 1e-3:
-            self._refuse("score", "it is not the mean of item_scores.", "correct one of them.")
+        if items and abs(_mean(items, weights) - values["score"]) > 1e-3:
+            kind = "weighted mean" if weights else "mean"
+            self._refuse("score", f"it is not the {kind} of item_scores.", "correct one of them.")
         if "items_digest" in self.fields:
             values["items_digest"] = self._name("items_digest")
         values |= {name: self._number(name, 1) for name in _RATES if name in self.fields}
@@ -263,3 +269,27 @@ class _Row:
         if not good or not given:
             self._refuse("item_scores", "it is not a list of scores from 0 to 1.", "leave it out.")
         return tuple(float(one) for one in given)
+
+    def _weights(self, items: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        """What each item counts in the score; None where all count alike."""
+        if "item_weights" not in self.fields:
+            return None
+        given = self.fields["item_weights"]
+        good = isinstance(given, list) and all(
+            isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < math.inf
+            for one in given
+        )
+        if not good or len(given) != len(items or ()):
+            self._refuse(
+                "item_weights",
+                "it is not a list with one positive number for each of item_scores.",
+                "leave it out where all items count alike.",
+            )
+        return tuple(float(one) for one in given)
+
+
+def _mean(items: Sequence[float], weights: Sequence[float] | None) -> float:
+    if weights is None:
+        return math.fsum(items) / len(items)
+    total = math.fsum(weight * item for weight, item in zip(weights, items, strict=True))
+    return total / math.fsum(weights)

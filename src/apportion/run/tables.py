@@ -39,6 +39,8 @@ COLUMNS = (
     "reason",
 )
 
+_OF_ITEMS = frozenset({"item_scores", "item_weights", "items_digest"})
+
 
 def to_csv(results: Iterable[CellResult]) -> str:
     """One row per cell, sorted by its place; an empty field is a value that is missing."""
@@ -55,7 +57,7 @@ def to_json(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     rows = []
     for result in _in_order(results):
         row = asdict(result)
-        for name in ("item_scores", "items_digest", "train_tokens"):
+        for name in ("item_scores", "item_weights", "items_digest", "train_tokens"):
             del row[name]
         rows.append(row)
     return rows
@@ -66,7 +68,8 @@ def to_jsonl(results: Iterable[CellResult]) -> str:
     lines = []
     for result in _in_order(results):
         row = {name: value for name, value in asdict(result).items() if value is not None}
-        row.pop("train_tokens", None)
+        for name in ("train_tokens", "accuracies"):
+            row.pop(name, None)
         lines.append(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
     return "".join(lines)
 
@@ -102,6 +105,8 @@ def read_csv(path: str | Path, *, lines: bool = True) -> list[CellResult]:
 def read_jsonl(path: str | Path, *, lines: bool = True) -> list[CellResult]:
     """The results in a JSON-lines file: the same columns as `read_csv`, and `item_scores`.
 
+    `item_weights` beside them say what each item counts in the score, where not all count alike.
+
     Raises ResultsError, with the row's line number, for the first thing that cannot be used.
     """
     path = Path(path)
@@ -115,13 +120,13 @@ def read_jsonl(path: str | Path, *, lines: bool = True) -> list[CellResult]:
             raise ResultsError(f"it is not JSON: {error}.", file=path, row=number) from error
         if not isinstance(row, dict):
             raise ResultsError("a row must be a JSON object.", file=path, row=number)
-        unknown = sorted(set(row) - KNOWN - CARRIED - {"item_scores", "items_digest", "lines"})
+        unknown = sorted(set(row) - KNOWN - CARRIED - _OF_ITEMS - {"lines"})
         if unknown:
             raise ResultsError(
                 f"there is no column {unknown[0]!r}.",
                 file=path,
                 row=number,
-                mend=f"use: {', '.join(sorted(KNOWN))}, item_scores.",
+                mend=f"use: {', '.join(sorted(KNOWN))}, item_scores, item_weights.",
             )
         rows.append((number, row))
     return checked_table(rows, path, lines=lines)

@@ -4,7 +4,8 @@
 |-----------|------------------------------------------------------------------------|-------|
 | C, R_c, I | cells; replicates of cell c; test items (the same in all cells)        |       |
 | D         | posterior draws                                                        |       |
-| y         | score of item i in replicate r of cell c, in [0, 1]                    | C,R,I |
+| y         | what item i adds to the score of replicate r of cell c: its own score, | C,R,I |
+|           | if all items weigh alike (see `item_contributions`)                    |       |
 | m         | y averaged over the replicates                                         | C, I  |
 | mu        | a cell's score over all runs and all items of the task: what is sought | C     |
 | sigma     | run-to-run sd of a cell's score over endless items, shared by all cells |      |
@@ -40,7 +41,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.surface.rows import CellKey, ResultRow, finished_cells
+from apportion.surface.rows import CellKey, ResultRow, finished_cells, item_contributions
 
 PRIOR_DF = 4.0
 PRIOR_SCALE = 0.03  # three points of score between two runs on different draws of the data
@@ -141,7 +142,7 @@ def _item_sd(rows: Sequence[ResultRow]) -> float | None:
 
 def _read_cell(key: CellKey, rows: Sequence[ResultRow], length: int | None) -> _Cell | None:
     scores = np.array([row.score for row in rows], dtype=float)
-    lists = [row.item_scores for row in rows]
+    lists = [item_contributions(row) for row in rows]
     full = length is not None and all(s is not None and len(s) == length for s in lists)
     items = np.array([list(s) for s in lists if s is not None], dtype=float) if full else None
     sd = _item_sd(rows)

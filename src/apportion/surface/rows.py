@@ -15,7 +15,10 @@ CellKey = tuple[int, int]  # (n_sft, n_pref)
 
 
 class ResultRow(Protocol):
-    """One cell and replicate. `score` is in [0, 1]; every `item_scores` has the same item order."""
+    """One cell and replicate. `score` is in [0, 1]; every `item_scores` has the same item order.
+
+    Where items do not count alike in the score, a row has their `item_weights` as well.
+    """
 
     @property
     def model(self) -> str: ...
@@ -43,6 +46,26 @@ class ResultRow(Protocol):
     def lines(self) -> tuple[tuple[float, float], ...]: ...
     @property
     def item_scores(self) -> Sequence[float] | None: ...
+
+
+def item_contributions(row: ResultRow) -> tuple[float, ...] | None:
+    """What each item adds to a cell's score: numbers whose plain mean is the weighted score.
+
+    Of items of weight w and score s, with S = sum(w s) / sum(w), item i contributes
+    S + w_i (s_i - S) / mean(w): s_i itself where all weigh alike. Weights are an optional attribute
+    `item_weights`. These are what to resample: to first order the mean over resampled items then
+    moves as the weighted score does, whose total weight is resampled too (w_i s_i / mean(w) has the
+    same mean, but takes the scatter of the weights for noise). A few may lie outside of [0, 1].
+    None without item scores. Raises ValueError for weights that are not one for each item.
+    """
+    scores: Sequence[float] | None = row.item_scores
+    weights: Sequence[float] | None = getattr(row, "item_weights", None)
+    if scores is None or weights is None:
+        return None if scores is None else tuple(scores)
+    total = math.fsum(weights)
+    score = math.fsum(w * s for w, s in zip(weights, scores, strict=True)) / total
+    mean = total / len(weights)
+    return tuple(score + w * (s - score) / mean for w, s in zip(weights, scores, strict=True))
 
 
 def _bad(row: ResultRow, number: int, field: str, problem: str, mend: str) -> ResultsError:
@@ -81,6 +104,21 @@ def _check_row(row: ResultRow, number: int) -> None:
             )
         for value in row.item_scores:
             _check_number(row, number, "item_scores", value, 1.0)
+        _check_weights(row, number, getattr(row, "item_weights", None))
+
+
+def _check_weights(row: ResultRow, number: int, weights: Sequence[float] | None) -> None:
+    if weights is None:
+        return
+    good = all(isinstance(w, int | float) and math.isfinite(w) and w > 0 for w in weights)
+    if not good or len(weights) != len(row.item_scores or ()):
+        raise _bad(
+            row,
+            number,
+            "item_weights",
+            "the weights are not one positive number for each item score",
+            "Leave them out where all items count alike.",
+        )
 
 
 def finished_cells(
