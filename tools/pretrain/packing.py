@@ -69,7 +69,7 @@ def shard(work: Path, folder: Path, index: int) -> Path:
     return path
 
 
-def prepare(work: Path, folder: Path, n: int) -> list[Path]:
-    """Files that hold at least `n` rows, made by two processes."""
+def prepare(work: Path, folder: Path, first: int, n: int) -> list[Path]:
+    """Files from number `first` on that hold at least `n` rows, made by two processes."""
     with ProcessPoolExecutor(2) as pool:
-        return list(pool.map(partial(shard, work, folder), range(-(-n // SHARD))))
+        return list(pool.map(partial(shard, work, folder), range(first, first - (-n // SHARD))))

@@ -29,12 +29,15 @@ class Shape(NamedTuple):
     intermediate: int
     tokens: int
     peak: float
+    skip: int
 
+
+FILE = 2_097_152  # tokens in a file of rows
 
 SHAPES = {
-    "tiny": Shape(96, 3, 4, 256, 16_000_000, 5e-3),
-    "small": Shape(192, 4, 6, 512, 24_000_000, 4e-3),
-    "medium": Shape(288, 5, 9, 704, 12_000_000, 3e-3),
+    "tiny": Shape(96, 3, 4, 256, 14 * FILE, 5e-3, 0),
+    "small": Shape(192, 4, 6, 512, 14 * FILE, 4e-3, 0),
+    "medium": Shape(288, 5, 9, 704, 7 * FILE, 3e-3, 4),
 }
 
 

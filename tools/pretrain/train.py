@@ -47,6 +47,7 @@ class Job:
     steps: int
     workers: int
     peak: float
+    rows: tuple[Path, ...]
     stop: int
     compiled: bool
 
@@ -148,7 +149,7 @@ def work(who: int, job: Job) -> None:
     loss_of: Callable = Loss(model, mine, LENGTH)
     if job.compiled:
         loss_of = torch.compile(loss_of, dynamic=False)
-    files = [np.load(path, mmap_mode="r") for path in sorted(job.work.glob("rows-*.npy"))]
+    files = [np.load(path, mmap_mode="r") for path in job.rows]
     held = Held(tokenizer, loss_of, mine, who, job.workers)
     optimizer = adamw(model, job.peak)
     first, before = resumed(job, model, optimizer)
@@ -189,10 +190,9 @@ def work(who: int, job: Job) -> None:
 
 
 def pretrain(job: Job) -> None:
-    """Make the rows, then train from the last checkpoint, or from nothing, and publish."""
+    """Train from the last checkpoint, or from nothing, and publish."""
     (job.work / job.size).mkdir(parents=True, exist_ok=True)
     (job.work / job.size / "meeting").unlink(missing_ok=True)
-    prepare(job.work, job.tokenizer, job.steps * ROWS)
     multiprocessing.spawn(work, args=(job,), nprocs=job.workers)
 
 
@@ -215,16 +215,18 @@ def main() -> None:
 
         evaluate(told.assets, told.evaluate)
         return
-    wanted = told.tokens or SHAPES[told.size].tokens
+    shape = SHAPES[told.size]
+    steps = (told.tokens or shape.tokens) // (ROWS * LENGTH)
     job = Job(
         size=told.size,
         work=told.work,
         tokenizer=told.tokenizer,
         assets=told.assets,
         log=told.log or Path(f"tools/pretrain/log-{told.size}.jsonl"),
-        steps=wanted // (ROWS * LENGTH),
+        steps=steps,
         workers=told.workers,
-        peak=SHAPES[told.size].peak,
+        peak=shape.peak,
+        rows=tuple(prepare(told.work, told.tokenizer, shape.skip, steps * ROWS)),
         stop=told.stop,
         compiled=not told.eager,
     )
