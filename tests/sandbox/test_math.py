@@ -6,13 +6,11 @@ import random
 import re
 from itertools import islice
 from math import sqrt
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import apportion.sandbox
 from apportion.data.records import Demonstration, ordered_digest
 from apportion.data.sides import side_of
 from apportion.sandbox import math as task
@@ -266,52 +264,3 @@ def test_demonstrations_look_like_this() -> None:
     assert all(isinstance(d, Demonstration) for d in made)
     assert all(re.fullmatch(r"Question: .*\?\nAnswer:", d.prompt) for d in made)
     assert all(re.fullmatch(r"(?:.+\n)+#### \d+", d.response) for d in made)
-
-
-ASSETS = Path(apportion.sandbox.__file__).parent / "assets" / "small"
-
-
-@pytest.fixture(scope="module")
-def tokenizer():  # type: ignore[no-untyped-def]
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(ASSETS)
-
-
-@settings(max_examples=100)
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
-def test_any_text_round_trips(tokenizer, text: str) -> None:  # type: ignore[no-untyped-def]
-    ids = tokenizer(text)["input_ids"]
-    # A text that spells a special token is the one thing that does not come back.
-    if "<eos>" not in text and "<pad>" not in text:
-        assert tokenizer.decode(ids) == text
-
-
-def test_examples_tokenise_as_prompt_then_response_with_single_digits(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    made = task.demonstrations(300, seed=7)
-    prompts = tokenizer([d.prompt for d in made])["input_ids"]
-    responses = tokenizer([" " + d.response for d in made])["input_ids"]
-    both = tokenizer([f"{d.prompt} {d.response}" for d in made])["input_ids"]
-    assert [a + b for a, b in zip(prompts, responses, strict=True)] == both
-    assert max(map(len, both)) < 192
-    assert [t for t in tokenizer.get_vocab() if sum(c.isdigit() for c in t) > 1] == []
-    assert len({tokenizer.eos_token_id, tokenizer.pad_token_id, None}) == 3
-
-
-def test_the_small_model_loads_and_is_small(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(ASSETS)
-    assert model.dtype == torch.float16
-    assert 1e6 < model.num_parameters() < 3e6
-    assert model.config.vocab_size == len(tokenizer)
-    assert model.config.eos_token_id == tokenizer.eos_token_id
-    assert sum(path.stat().st_size for path in ASSETS.iterdir()) < 6e6
-    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
-    # It knows the world it was trained on: far better than a guess over the vocabulary (6.8 nats).
-    batch = tokenizer([i.prompt for i in task.items(8)], return_tensors="pt", padding=True)
-    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    with torch.no_grad():
-        loss = model.float()(**batch, labels=labels).loss
-    assert float(loss) < 3.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
@@ -126,3 +127,39 @@ def test_the_fast_loss_is_the_model_s_own(corpus) -> None:  # type: ignore[no-un
                 count += one.numel() - 1
     fast = float(Loss(model, rows, length)(ids, parts).detach())
     assert fast == pytest.approx(total / count, abs=0.01)
+
+
+def test_worlds_come_at_their_shares_of_all_tokens(corpus, tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    of = {world: list(islice(corpus.held_out(world), 1500)) for world in corpus.SHARES}
+    lengths = {
+        world: sum(len(ids) + 1 for ids in tokenizer(texts)["input_ids"]) / len(texts)
+        for world, texts in of.items()
+    }
+    for shares in (corpus.SHARES, corpus.LATER):
+        chances = corpus.mix(shares)
+        total = sum(chances[world] * lengths[world] for world in of)
+        for world, share in shares.items():
+            assert chances[world] * lengths[world] / total == pytest.approx(share, abs=0.015)
+    # And the stream draws them so: marked makers, one document each.
+    marked = {world: lambda _, world=world: world for world in of}
+    monkeypatch.setattr(corpus, "MAKERS", marked)
+    monkeypatch.setattr(corpus, "NOISE", 0.0)
+    monkeypatch.setattr(corpus, "LISTED", 0.0)
+    drawn = Counter(islice(corpus.documents(3, shares=corpus.LATER), 4000))
+    for world, chance in corpus.mix(corpus.LATER).items():
+        assert abs(drawn[world] / 4000 - chance) < 4 * (chance * (1 - chance) / 4000) ** 0.5
+
+
+def test_every_token_of_the_tasks_is_met_in_the_corpus(corpus, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    met = Counter(
+        token
+        for ids in tokenizer(list(islice(corpus.documents(1), 12_000)))["input_ids"]
+        for token in ids
+    )
+    for name in EMBEDDED:
+        pool = get_task(name).pool
+        told = [f"{d.prompt} {d.response}" for d in pool.demonstrations(400, seed=1)]
+        told += [f"{p.prompt} {p.rejected}" for p in pool.pairs(400, seed=1)]
+        needed = Counter(token for ids in tokenizer(told)["input_ids"] for token in ids)
+        seldom = {tokenizer.decode([t]): n for t, n in needed.items() if n > 4 and met[t] < 5}
+        assert seldom == {}, name
