@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+from collections import Counter
 
 import pytest
 
@@ -141,3 +143,23 @@ def test_export_of_a_study_that_was_not_run(command, tmp_path):
         assert code == 2 and problem in err
     code, _, err = command("export", study, "--cell", "9,8", "--out", tmp_path / "y")
     assert code == 2 and "no cell 9,8" in err and not (tmp_path / "y").exists()
+
+
+def test_the_table_of_rules_loses_nothing_in_80_columns() -> None:
+    from types import SimpleNamespace
+
+    from rich.console import Console
+
+    from apportion.advise.types import Baseline
+    from apportion.cli.show_advice import _rule_table
+
+    name = "middle of the near-best shares of a-rather-long/Model-Name-135M-Instruct"
+    reason = "a share of 0.3 lies outside the measured ones, 0.5 to 1"
+    rules = [Baseline(name, None, reason=reason), Baseline("half and half", 0.5)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(_rule_table(SimpleNamespace(baselines=rules)))
+    shown = console.export_text()
+    assert "…" not in shown and max(map(len, shown.splitlines())) <= 80
+    assert Counter("".join(f"{name} {reason}".split())) <= Counter(shown)  # a long word is broken
+    for heading in ("simple rule", "share", "score", "advice gains", "90 %"):
+        assert heading in shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from apportion.cli.common import console, points
 
@@ -73,13 +73,18 @@ def _headline(advice: Advice) -> None:
 
 
 def _table(*headings: str) -> Table:
-    """Columns of numbers behind one of words, narrow enough for 80 columns."""
+    """Columns of numbers behind one of words; where they are too wide, words wrap and numbers stay.
+
+    A heading that is empty stands over words too.
+    """
     from rich import box
     from rich.table import Table
 
     table = Table(pad_edge=False, box=box.SIMPLE_HEAD, collapse_padding=True)
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
+        words = number == 0 or not heading
+        side: Literal["left", "right"] = "left" if number == 0 else "right"
+        table.add_column(heading, justify=side, no_wrap=not words, overflow="fold")
     return table
 
 

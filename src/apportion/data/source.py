@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from apportion.config.base import Frozen
-from apportion.config.values import Text, show, wrong
+from apportion.config.values import Text, as_list, show, wrong
 
 _ROWS = re.compile(r"([0-9]+)\s*\.\.\s*([0-9]*)")
 
@@ -67,6 +67,11 @@ class Source(Frozen):
     split: Annotated[Text, Field(description="Of a hub data set.")] = "train"
     revision: Annotated[Text | None, Field(description="Of a hub data set.")] = None
     columns: Mapping[Text, Text] = {}
+    each: Annotated[
+        tuple[Text, ...],
+        BeforeValidator(as_list),
+        Field(description="Columns of lists: every combination of their elements is a row."),
+    ] = ()
     rows: Annotated[
         RowRange | None, Field(description="first..last, counted from 0, both included.")
     ] = None

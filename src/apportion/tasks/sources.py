@@ -16,6 +16,7 @@ from apportion.data.hub import read_hub
 from apportion.data.records import Demonstration, Item, Label, Pair, labels_of
 from apportion.data.shape import Shape, demonstration, get, item, label, pair
 from apportion.data.source import Source
+from apportion.data.spread import spread
 from apportion.data.subset import order, take
 from apportion.errors import DataError
 
@@ -175,8 +176,8 @@ class _Reader:
                     file=self.spec.name(source),
                     mend="correct `rows`.",
                 )
-            return chosen
-        return rows
+            rows = chosen
+        return spread(rows, source.each, file=self.spec.name(source)) if source.each else rows
 
     def _items(self) -> list[Numbered[Item]]:
         source = self.spec.test

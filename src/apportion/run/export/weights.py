@@ -175,11 +175,11 @@ model = AutoModelForCausalLM.from_pretrained("DIR", dtype=torch.float32)
 tokenizer = AutoTokenizer.from_pretrained("DIR")
 """,
     "adapter": """\
-base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.DTYPE)
 model = PeftModel.from_pretrained(base, "DIR")
 """,
     "peft-chain": """\
-base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.DTYPE)
 """,
 }
 
@@ -196,14 +196,32 @@ def _readme(parts: Parts, ref: ModelRef, form: Form) -> str:
     base = repr(ref.path)
     if ref.revision:
         base += f", revision={ref.revision!r}"
-    code = "import torch\n" + _IMPORTS[form] + "\n" + code.replace("BASE", base)
-    dtype = parts.spec["dtype"]
-    note = (
-        "" if dtype == "float32" else f" The study ran it in {dtype}: outputs differ by rounding."
-    )
+    code = code.replace("BASE", base).replace("DTYPE", parts.spec["dtype"])
+    code = "import torch\n" + _IMPORTS[form] + "\n" + code
+    note = " " + _exactness(parts, form)
     if parts.quantization != "none":
-        note += f" The study kept the base in {parts.quantization}: load it so for its outputs."
+        note = f" The study kept the base in {parts.quantization}: load it so for its outputs."
     return f"# {parts.name}\n\n```python\n{code}```\n\nThe base model: {ref.name}.{note}\n"
+
+
+def _exactness(parts: Parts, form: Form) -> str:
+    """What is the same to the last bit, and what is not, and why."""
+    if form == "merged":
+        if parts.lora is None:
+            return "These are the weights that the study trained, in float32."
+        return (
+            "The adapters were added to the weights in float32: outputs are those of the study but "
+            "for rounding."
+        )
+    if form == "adapter" and len(parts.training) > 1:
+        return (
+            "It is the sum of two adapters, which the study adds one after the other: outputs are "
+            "the same but for rounding. `--as peft-chain` gives the same bits."
+        )
+    return (
+        "Loaded so, outputs are the study's to the last bit (on the same device and versions, "
+        "for the same batches)."
+    )
 
 
 _IMPORTS: Mapping[Form, str] = {
