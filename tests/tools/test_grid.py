@@ -233,6 +233,13 @@ def test_studies_of_the_grid_agree_on_what_they_share():
         assert (study["recipe"], study["evaluation"]) == (main["recipe"], main["evaluation"])
 
 
+def test_a_study_of_the_grid_compiles_and_its_cells_are_a_lattice():
+    (job,), why_not = grid_run.load_jobs(ROOT / "examples" / "grid", ["math-small-kto"])
+    assert why_not == {} and job.replicates == 2
+    assert len(job.plan.cells) == 2 * 5 * 5
+    assert len({cell.score_key for cell in job.plan.cells}) == 2 * 24 + 1  # one untuned model
+
+
 def test_a_study_that_is_not_there_is_named(capsys):
     assert grid.main(["status", "no-such-study"]) == 2
     assert "math-small-dpo" in capsys.readouterr().err
