@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -100,7 +101,7 @@ class Evidence:
     replicates: NDArray[np.int64]
     notes: tuple[str, ...]
 
-    @property
+    @cached_property
     def noise(self) -> Floats:
         return self.items + self.run
 
