@@ -64,7 +64,7 @@ def spread(values: list[float]) -> str:
 
 def evaluate(assets: Path, n: int) -> None:
     """Print a line for each task."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     began = time.perf_counter()
     ref = resolve_model(str(assets))
     tokenizer = load_tokenizer(ref)

@@ -29,7 +29,7 @@ from shapes import SHAPES, Loss, fresh
 from torch import distributed, multiprocessing
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-ROWS = 16  # of a step, over all processes: 4,096 tokens
+HELD = 8  # held-out rows of each world
 WARMUP, FLOOR = 200, 0.02  # steps; of the peak, at the end of the cosine
 BETAS, DECAY, CLIP = (0.9, 0.98), 0.1, 1.0
 SAVE_EVERY, LOG_EVERY = 250, 50
@@ -48,6 +48,7 @@ class Job:
     workers: int
     peak: float
     rows: tuple[Path, ...]
+    batch: int  # rows of a step, over all processes
     stop: int
     compiled: bool
 
@@ -96,13 +97,17 @@ def averaged(model: LlamaForCausalLM, workers: int) -> None:
 
 
 class Held:
-    """Fixed held-out rows of each world; the processes share the work."""
+    """Fixed held-out rows of each world; the processes share the worlds.
+
+    They go through the loss some `rows` at a time, the shape that it was compiled for.
+    """
 
     def __init__(self, tokenizer: object, loss: Callable, rows: int, who: int, of: int) -> None:
         self.loss = loss
         self.mine = {
             place: [
-                torch.from_numpy(part.astype(np.int64)) for part in batch_of(world, tokenizer, rows)
+                torch.from_numpy(part.astype(np.int64)).split(rows)
+                for part in batch_of(world, tokenizer, max(HELD, rows))
             ]
             for place, world in enumerate(SHARES)
             if place % of == who
@@ -111,8 +116,9 @@ class Held:
     def losses(self) -> dict[str, float]:
         """Mean loss of each world now."""
         found = torch.zeros(len(SHARES))
-        for place, batch in self.mine.items():
-            found[place] = self.loss(*batch).detach()
+        for place, batches in self.mine.items():
+            parts = [self.loss(*batch).detach() for batch in zip(*batches, strict=True)]
+            found[place] = torch.stack(parts).mean()
         distributed.all_reduce(found)
         return dict(zip(SHARES, (round(x, 4) for x in found.tolist()), strict=True))
 
@@ -145,7 +151,7 @@ def work(who: int, job: Job) -> None:
     )
     tokenizer = AutoTokenizer.from_pretrained(job.tokenizer)
     model = fresh(job.size, tokenizer)
-    mine = ROWS // job.workers
+    mine = job.batch // job.workers
     loss_of: Callable = Loss(model, mine, LENGTH)
     if job.compiled:
         loss_of = torch.compile(loss_of, dynamic=False)
@@ -157,7 +163,7 @@ def work(who: int, job: Job) -> None:
     for step in range(first, min(job.stop, job.steps)):
         for group in optimizer.param_groups:
             group["lr"] = job.peak * rate(step, job.steps)
-        file, row = divmod(step * ROWS, SHARD)
+        file, row = divmod(step * job.batch, SHARD)
         taken = files[file][:, row + who * mine : row + (who + 1) * mine].astype(np.int64)
         loss = loss_of(*torch.from_numpy(taken))
         model.zero_grad(set_to_none=True)
@@ -171,7 +177,7 @@ def work(who: int, job: Job) -> None:
         if done % LOG_EVERY == 0 or done == job.steps:
             told = {
                 "step": done,
-                "tokens": done * ROWS * LENGTH,
+                "tokens": done * job.batch * LENGTH,
                 "loss": round(sum(losses) / len(losses), 4),
                 "held_out": held.losses(),
                 "lr": round(job.peak * rate(step, job.steps), 7),
@@ -216,7 +222,7 @@ def main() -> None:
         evaluate(told.assets, told.evaluate)
         return
     shape = SHAPES[told.size]
-    steps = (told.tokens or shape.tokens) // (ROWS * LENGTH)
+    steps = (told.tokens or shape.tokens) // (shape.rows * LENGTH)
     job = Job(
         size=told.size,
         work=told.work,
@@ -226,7 +232,8 @@ def main() -> None:
         steps=steps,
         workers=told.workers,
         peak=shape.peak,
-        rows=tuple(prepare(told.work, told.tokenizer, shape.skip, steps * ROWS)),
+        rows=tuple(prepare(told.work, told.tokenizer, shape.skip, steps * shape.rows)),
+        batch=shape.rows,
         stop=told.stop,
         compiled=not told.eager,
     )
