@@ -1,4 +1,4 @@
-"""Advice on worlds made by hand: what is best, what is safe, what is refused."""
+"""Advice on surfaces made by hand: what is best, what is safe, what is refused."""
 
 import dataclasses
 import json
@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import constant, estimate, line_estimate, noisy
+from worlds import budget_lines, lattice, peak, surface
 
+from apportion.advise.line import inside
 from apportion.advise.regret import best_region, safe, statistics
+from apportion.advise.rules import LARGEST, RIVAL
 from apportion.advise.shares import advise, advise_levels
 from apportion.advise.words import SANDBOX, describe
 from apportion.config.budget import PriceRange, Prices
 from apportion.errors import ResultsError
+from apportion.prices import Amount
 
 SHARES = np.array([0.0, 0.25, 0.5, 1.0])
+LINES = budget_lines((100, 1000), SHARES)
 
 
 def test_statistics_by_hand():
@@ -44,85 +48,90 @@ def test_the_region_is_the_smallest_set_that_holds_the_best():
     assert best_region(SHARES, stats, 0.001) == (0.0, 0.25, 0.5, 1.0)
 
 
+def test_equal_scores_everywhere_are_never_confident():
+    advice = advise(surface(peak(0.25, height=0), LINES), 1000)
+    assert advice.expected_regret == 0 and not advice.confident
+
+
 def test_a_clear_winner():
-    world = line_estimate({100: {0.0: constant(0.2), 0.25: constant(0.6), 1.0: constant(0.5)}})
-    advice = advise(world, 100)
-    assert (advice.share, advice.n_sft, advice.n_pref) == (0.25, 25, 75)
-    assert advice.safe_shares == advice.best_share_region == (0.25,)
+    advice = advise(surface(peak(0.25), LINES), 1000)
+    assert (advice.share, advice.n_sft, advice.n_pref) == (0.25, 250, 750)
+    assert advice.best_share_region == (0.25,)
+    assert advice.safe_shares == (0.15, 0.2, 0.25, 0.3, 0.35)  # 0.5 * 0.14² is just below a point
     assert advice.expected_regret == advice.q90_regret == 0
-    assert advice.confident
-    assert not advice.extrapolated
+    assert advice.confident and not advice.extrapolated and advice.origin == "measured"
     assert not any("cannot be told apart" in reason for reason in advice.reasons)
-    assert advice.next_purchase is None
-    assert any("next purchase" in reason for reason in advice.reasons)
 
 
-def test_ties_cannot_be_told_apart_and_are_both_safe():
-    world = line_estimate(
-        {100: {0.25: noisy(0.6, 0.001, 1), 0.5: noisy(0.6, 0.001, 2), 1.0: constant(0.3, 4000)}}
-    )
-    advice = advise(world, 100)
-    assert advice.safe_shares == (0.25, 0.5)
-    assert advice.best_share_region == (0.25, 0.5)
-    told = [reason for reason in advice.reasons if "cannot be told apart" in reason]
-    assert len(told) == 1
-    assert "100 %" not in told[0]
+def test_doubt_is_said_and_makes_advice_unsure():
+    flat = advise(surface(peak(0.25, height=0), LINES, sd=0.05), 1000)
+    assert not flat.confident
+    assert any("cannot be told apart" in reason for reason in flat.reasons)
+    assert any("probability of only" in reason for reason in flat.reasons)
 
 
-def test_single_replicates_and_doubt_make_advice_unsure():
-    columns = {100: {0.25: noisy(0.6, 0.05, 1), 0.5: noisy(0.61, 0.05, 2)}}
-    assert not advise(line_estimate(columns), 100).confident
-    clear = {100: {0.25: constant(0.6), 0.5: constant(0.3)}}
-    assert advise(line_estimate(clear), 100).confident
-    once = advise(line_estimate(clear, replicates=1), 100)
-    assert not once.confident
-    assert any("single replicate" in reason for reason in once.reasons)
+@pytest.mark.parametrize(
+    ("cells", "more"),
+    [
+        (LINES, {"replicated": 0}),
+        (LINES, {"effective": 5.0}),
+        (budget_lines((100, 1000), (0.25,)), {}),
+        ({(10, 0): (), (0, 10): (), (1000, 0): (), (0, 1000): ()}, {}),
+    ],
+)
+def test_a_clear_curve_without_evidence_is_not_confident(cells, more):
+    advice = advise(surface(peak(0.25, steepness=3), cells, **more), 1000)
+    assert advice.expected_regret == 0 and not advice.confident
 
 
-def test_baselines_are_exact_interpolated_or_absent_with_a_reason():
-    world = line_estimate(
-        {
-            100: {0.0: constant(0.2), 0.4: constant(0.6), 0.5: constant(0.5)},
-            400: {0.0: constant(0.2), 0.4: constant(0.6), 0.5: constant(0.7)},
-        }
-    )
-    largest, quarter, half, everything = advise(world, 100).baselines
-    assert (largest.share, largest.interpolated) == (0.5, False)
-    assert largest.expected_regret == pytest.approx(0.1)
-    assert quarter.interpolated
-    assert quarter.expected_score == pytest.approx(0.2 + 0.4 * 0.25 / 0.4)
-    assert quarter.difference.mean == pytest.approx(0.6 - quarter.expected_score)
-    assert half.verdict == "the recommended share is better"
-    assert everything.expected_score is None
-    assert "outside the measured" in everything.reason
+def test_the_rules_by_hand():
+    law = peak(0.4)
+    world = surface(law, budget_lines((100, 1000), (0.0, 0.25, 0.5, 1.0)))
+    rules = {rule.name: rule for rule in advise(world, 400).baselines}
+    assert rules[LARGEST].share == 0.5
+    top = 0.2 + 0.5 * (1 - 0.1**2)
+    close = [s for s in (0, 0.25, 0.5, 1) if 0.2 + 0.5 * (1 - (s - 0.4) ** 2) >= 0.9 * top]
+    assert rules[RIVAL].share == (min(close) + max(close)) / 2
+    for rule in rules.values():
+        regret = 0.5 * (rule.share - 0.4) ** 2
+        assert rule.expected_regret == pytest.approx(regret, abs=1e-9)
+        assert rule.interpolated
+    assert rules["all SFT"].verdict == "the recommended share is better"
+
+
+def test_rules_that_need_a_measured_budget_say_so_on_a_lattice():
+    advice = advise(surface(peak(0.4), lattice((0, 100, 1000), (0, 100, 1000))), 400)
+    assert advice.baselines[0].reason == "a lattice has no measured budget"
+    assert advice.share == 0.4
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_never_worse_than_the_obvious(data):
-    shares = data.draw(
-        st.lists(st.sampled_from([0, 0.1, 0.2, 0.5, 0.75, 1]), min_size=2, unique=True)
-    )
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    sd = data.draw(st.sampled_from([0.0, 0.01, 0.3]))
-    columns = {
-        b: {s: np.clip(rng.random() + sd * rng.standard_normal(200), 0, 1) for s in shares}
-        for b in (100.0, 1000.0)
-    }
-    budget = data.draw(st.sampled_from([60.0, 100.0, 300.0, 1000.0, 3000.0]))
-    advice = advise(line_estimate(columns), budget)
+@given(
+    at=st.floats(0, 1),
+    sd=st.sampled_from([0.0, 0.01, 0.2]),
+    budget=st.sampled_from([60, 100, 300, 1000, 3000]),
+    have=st.sampled_from([(0, 0), (50, 0), (0, 400)]),
+    priced=st.booleans(),
+)
+def test_never_worse_than_the_obvious(at, sd, budget, have, priced):
+    prices = Prices(sft=2.5, preference=0.4) if priced else None
+    advice = advise(surface(peak(at), LINES, sd=sd), budget, prices=prices, have=have)
     for rule in (*advice.shares, *advice.baselines):
         if rule.expected_regret is not None:
-            assert advice.expected_regret <= rule.expected_regret + 1e-12
-            assert advice.expected_score >= rule.expected_score - 1e-12
+            assert advice.expected_regret <= rule.expected_regret + 1e-9
+            assert advice.expected_score >= rule.expected_score - 1e-9
     held = sum(row.p_best for row in advice.shares if row.share in advice.best_share_region)
     assert held >= 1 - advice.delta - 1e-9
     assert set(advice.safe_shares) == {r.share for r in advice.shares if r.p_safe >= 1 - 0.1}
+    spent = (advice.n_sft - have[0]) * advice.prices[0] + (advice.n_pref - have[1]) * (
+        advice.prices[1]
+    )
+    assert spent <= budget + 1e-6
     json.dumps(advice.to_json(), allow_nan=False)
 
 
 def test_json_has_the_promised_keys_and_refuses_what_is_not_finite():
-    advice = advise(line_estimate({100: {0.0: constant(0.2), 1.0: constant(0.5)}}), 100)
+    advice = advise(surface(peak(0.25), LINES), 100)
     promised = {
         "budget", "share", "n_sft", "n_pref", "expected_score", "score_interval", "safe_shares",
         "best_share_region", "expected_regret", "q90_regret", "baselines", "next_purchase",
@@ -135,111 +144,110 @@ def test_json_has_the_promised_keys_and_refuses_what_is_not_finite():
             dataclasses.replace(advice, expected_score=bad).to_json()
 
 
-BETWEEN = {
-    100: {0.0: constant(0.2, 4000), 1.0: constant(0.4, 4000)},
-    10_000: {0.0: constant(0.6, 4000), 1.0: constant(0.5, 4000)},
-}
+def test_what_is_owned_is_free_and_shifts_the_line():
+    def law(s, p):
+        return np.minimum(s, 300) / 1000 + np.minimum(p, 300) / 2000
+
+    world = surface(law, lattice((0, 300, 600), (0, 300, 600)))
+    bare, owning = advise(world, 300), advise(world, 300, have=(300, 0))
+    assert (bare.n_sft, bare.n_pref) == (300, 0)
+    assert (owning.n_sft, owning.n_pref) == (300, 300)
+    assert owning.share == 0
 
 
-def test_between_the_lines_it_interpolates_in_log_budget_with_wider_intervals():
-    advice = advise(line_estimate(BETWEEN), 1000)
-    assert advice.origin == "interpolated"
-    assert not advice.extrapolated
-    by_share = {row.share: row for row in advice.shares}
-    assert by_share[0.0].expected_score == pytest.approx(0.4, abs=0.01)
-    assert by_share[1.0].expected_score == pytest.approx(0.45, abs=0.01)
-    low, high = by_share[0.0].score_interval
-    assert high - low == pytest.approx(2 * 1.645 * 0.4 * np.sqrt(0.25 / 3), rel=0.1)
-    assert by_share[0.0].n_pref == 1000
-    assert any("interpolated" in reason for reason in advice.reasons)
+def test_ranges_of_prices_give_one_robust_split_and_a_table():
+    def law(s, p):
+        return 0.3 * (1 - np.exp(-s / 200)) + 0.3 * (1 - np.exp(-p / 200))
+
+    world = surface(law, lattice((0, 500, 1000), (0, 500, 1000, 5000)))
+    prices = Prices(sft=1, preference=PriceRange(low=0.1, high=2))
+    advice = advise(world, 500, prices=prices)
+    cheap, dear = advice.price_table
+    assert (cheap.preference, dear.preference) == (0.1, 2.0)
+
+    def regret(share, preference):
+        def score(s):
+            return law(np.floor(500 * s), np.floor((500 - np.floor(500 * s)) / preference))
+
+        return max(score(row.share) for row in advice.shares) - score(share)
+
+    worst = {row.share: max(regret(row.share, 0.1), regret(row.share, 2)) for row in advice.shares}
+    assert advice.share == min(worst, key=worst.get)
+    assert advice.expected_regret == pytest.approx(worst[advice.share], abs=1e-9)
+    assert dear.regret_of_recommended == pytest.approx(regret(advice.share, 2), abs=1e-9)
 
 
-def test_beyond_the_lines_it_is_extrapolated_and_never_confident():
-    advice = advise(line_estimate(BETWEEN), 20_000)
-    assert advice.extrapolated
-    assert not advice.confident
-    assert advice.shares[0].expected_score == pytest.approx(0.6, abs=0.01)
-    low, high = advice.shares[0].score_interval
-    assert high - low == pytest.approx(2 * 1.645 * 0.4 / np.log2(100), rel=0.1)
-    assert (advice.shares[1].n_sft, advice.shares[0].n_pref) == (20_000, 20_000)
+def test_outside_of_the_measured_hull_is_extrapolated_and_never_confident():
+    world = surface(peak(0.25, steepness=3), LINES)
+    beyond = advise(world, 2000)
+    assert beyond.extrapolated and not beyond.confident
+    assert any("extrapolated" in reason for reason in beyond.reasons)
+    assert advise(world, 500).origin == "interpolated"
 
 
-@pytest.mark.parametrize("budget", [20, 50_000, 0, -5, float("nan")])
+def test_the_hull_by_hand():
+    estimate = surface(peak(0.5), budget_lines((1000,), (0.0, 0.5, 1.0))).estimate
+    asked = np.array([[400, 600], [300, 300], [500, 520], [600, 600], [1100, 0]], float)
+    assert inside(estimate, asked[:, 0], asked[:, 1]) == (True, True, True, False, False)
+    one = surface(peak(0.5), budget_lines((100, 1000), (0.25,))).estimate
+    assert inside(one, np.array([125.0, 125.0]), np.array([375.0, 300.0])) == (True, False)
+
+
+@pytest.mark.parametrize("budget", [1, 1_000_000, 0, -5, float("nan"), 2.5])
 def test_far_away_or_senseless_budgets_are_refused(budget):
     with pytest.raises(ResultsError) as caught:
-        advise(line_estimate(BETWEEN), budget)
+        advise(surface(peak(0.25), LINES), budget)
     assert caught.value.field == "budget"
     assert caught.value.mend
 
 
-def test_too_little_evidence_is_refused():
-    one = line_estimate({100: {0.25: constant(0.5)}})
-    with pytest.raises(ResultsError, match="not enough evidence"):
-        advise(one, 100)
-    empty = line_estimate(
-        {100: {0.25: constant(0.5)}}, status="not enough evidence", reasons=["no"]
-    )
-    with pytest.raises(ResultsError, match="no"):
-        advise(empty, 100)
+def test_a_surface_without_evidence_is_refused():
+    poor = surface(peak(0.25), LINES, status="not enough evidence", reasons=("too few cells",))
+    with pytest.raises(ResultsError, match="too few cells"):
+        advise(poor, 100)
 
 
 @pytest.mark.parametrize("limits", [{"epsilon": -1}, {"epsilon": float("nan")}, {"delta": 0}])
 def test_senseless_limits_are_refused(limits):
     with pytest.raises(ResultsError):
-        advise(line_estimate(BETWEEN), 100, **limits)
+        advise(surface(peak(0.25), LINES), 100, **limits)
 
 
-def test_levels_without_two_shares_are_said():
-    world = line_estimate(
-        {100: {0.0: constant(0.2), 1.0: constant(0.5)}, 400: {1.0: constant(0.7)}}
-    )
-    given_, refused = advise_levels(world)
-    assert [advice.budget for advice in given_] == [100]
-    assert len(refused) == 1
-    assert "400" in refused[0]
+def test_every_measured_level_is_answered():
+    given_, refused = advise_levels(surface(peak(0.25), LINES))
+    assert [advice.budget for advice in given_] == [100, 1000]
+    assert refused == ()
 
 
-def lattice(f):
-    levels = (0, 100, 1000)
-    return estimate({(a, b): constant(f(a, b)) for a in levels for b in levels})
+def test_the_next_purchase_by_hand():
+    def law(s, p):
+        return np.minimum(s, 200) / 1000 + np.minimum(p, 200) / 4000
+
+    world = surface(law, lattice((0, 200, 400), (0, 200, 400)))
+    first = advise(world, 200, step=100).next_purchase
+    assert (first.kind, first.n_sft, first.n_pref) == ("demonstrations", 100, 0)
+    assert first.gain == pytest.approx(0.1) and not first.stop
+    by_kind = {way.kind: way.gain for way in first.ways}
+    assert by_kind["preference units"] == pytest.approx(0.025)
+    later = advise(world, 200, have=(200, 0), step=100).next_purchase
+    assert later.n_pref == 100 and later.n_sft == 0
+    done = advise(world, 200, have=(200, 200), step=100).next_purchase
+    assert done.stop and done.gain == pytest.approx(0)
+    worth = advise(world, 200, have=(200, 0), step=100, worth=0.2).next_purchase
+    assert worth.stop
 
 
-def test_a_lattice_serves_any_prices():
-    def plane(a, b):
-        return 0.1 + 0.05 * np.log1p(a) + 0.03 * np.log1p(b)
-
-    world = lattice(plane)
-    for prices in (Prices(sft=1, preference=1), Prices(sft=2, preference=0.5)):
-        advice = advise(world, 400, prices=prices)
-        assert advice.origin == "interpolated"
-        for row in advice.shares:
-            n_sft, n_pref = row.share * 400 / prices.sft, (1 - row.share) * 400 / prices.preference
-            assert row.expected_score == pytest.approx(plane(n_sft, n_pref))
-            assert (row.n_sft, row.n_pref) == (round(n_sft), round(n_pref))
-    assert advice.baselines[0].reason == "a lattice has no measured budget"
-
-
-def test_a_lattice_leaves_out_what_it_does_not_cover():
-    world = lattice(lambda a, b: 0.5)
-    advice = advise(world, 1500)
-    shares = [row.share for row in advice.shares]
-    assert shares[0] == pytest.approx(0.35)
-    assert shares[-1] == pytest.approx(0.65)
-    assert any("covers only" in reason for reason in advice.reasons)
-    with pytest.raises(ResultsError, match="crosses the measured lattice"):
-        advise(world, 5000)
-
-
-def test_lines_hold_only_for_their_own_prices():
-    world = line_estimate(BETWEEN)
-    assert advise(world, 100, prices=Prices()).budget == 100
-    assert advise(world, 100, prices=Prices(preference=PriceRange(low=0.99, high=1.01)))
-    with pytest.raises(ResultsError, match="other prices"):
-        advise(world, 100, prices=Prices(sft=2))
+def test_the_next_purchase_in_money_never_costs_more_than_the_step():
+    world = surface(peak(0.25), LINES)
+    prices = Prices(sft=3, preference=0.7)
+    following = advise(world, Amount(500, "usd"), prices=prices, step=100).next_purchase
+    for way in following.ways:
+        assert way.n_sft * 3 + way.n_pref * 0.7 <= 100 + 1e-9
+    assert advise(world, Amount(500, "usd"), prices=prices, step=0.5).next_purchase is None
 
 
 def test_the_paragraph_says_what_it_rests_on():
-    world = line_estimate({100: {0.25: noisy(0.6, 0.02, 1), 0.5: noisy(0.6, 0.02, 2)}})
+    world = surface(peak(0.3, height=0.01), LINES, sd=0.02)
     words = describe(advise(world, 100, sandbox=True, epsilon=0.02, delta=0.05))
     for part in ("2 replicates", "300 test items", "ε = 0.02", "δ = 0.05", SANDBOX, "leaning"):
         assert part in words

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from apportion.advise.study import advise_study
+from apportion.advise.study import Question, advise_study
 from apportion.config.study import Prices
+from apportion.prices import Amount
 from apportion.surface.simulate import budget_cells, law, simulate
 
 LEVELS, SHARES = (100, 1000), (0.0, 0.25, 1.0)
@@ -32,7 +33,9 @@ def test_every_group_gets_its_own_advice():
 
 
 def test_a_budget_out_of_reach_is_refused_and_the_others_are_not():
-    answer = advise_study(rows(), budgets=[300, 1e6])
+    answer = advise_study(
+        rows(), Question(budgets=(Amount(300, "examples"), Amount(1e6, "examples")))
+    )
     assert [one.budget for one in answer.advice] == [300]
     assert len(answer.refused) == 1
     assert "budget 1e+06" in answer.refused[0] and "not enough evidence" in answer.refused[0]
@@ -54,8 +57,8 @@ def test_failed_cells_are_absent_and_the_rest_is_answered():
         for row in rows()
     ]
     answer = advise_study(made)
-    shares = {one.budget: [row.share for row in one.shares] for one in answer.advice}
-    assert shares == {100: [0.0, 0.25, 1.0], 1000: [0.0, 1.0]}
+    measured = {one.budget: [r.share for r in one.shares if r.measured] for one in answer.advice}
+    assert measured == {100: [0.0, 0.25, 1.0], 1000: [0.0, 1.0]}
     assert any("the disk was full" in reason for reason in answer.estimates[0].absent)
 
 
@@ -64,7 +67,8 @@ def test_a_lattice_answers_any_budget_and_says_so_without_one():
     made = simulate(cells, replicates=2, sigma=0.02, n_items=100, seed=3)
     unasked = advise_study(made)
     assert unasked.advice == () and "--budget" in unasked.refused[0]
-    dear = advise_study(made, budgets=[300], prices=Prices(sft=2, preference=1)).advice
-    even = advise_study(made, budgets=[300], prices=Prices(sft=1, preference=1)).advice
+    asked = (Amount(300, "usd"),)
+    dear = advise_study(made, Question(asked, Prices(sft=2, preference=1))).advice
+    even = advise_study(made, Question(asked, Prices(sft=1, preference=1))).advice
     assert max(row.n_sft for row in dear[0].shares) == 150
     assert max(row.n_sft for row in even[0].shares) == 300

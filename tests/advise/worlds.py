@@ -1,46 +1,80 @@
-"""Estimates made by hand, so that advice can be checked without fitting."""
+"""Surfaces made by hand, so that advice can be checked without fitting."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
-from apportion.surface.hierarchy import CellEstimate, Estimate, SigmaEstimate, interval
+from apportion.surface.hierarchy import CellEstimate, Estimate, SigmaEstimate
 
 SIGMA = SigmaEstimate(0.02, (0.01, 0.04), 4.0, 0.03, 6)
 
 
-def estimate(draws_by_cell, *, lines=None, replicates=2, status="ok", reasons=()):
-    """`draws_by_cell`: {(n_sft, n_pref): draws}; `lines`: {(n_sft, n_pref): ((budget, share),)}."""
-    keys = sorted(draws_by_cell)
-    draws = np.stack([np.asarray(draws_by_cell[k], dtype=float) for k in keys], axis=1)
-    cells = tuple(
+@dataclass
+class Surface:
+    """What advice needs of a surface: `law` is vectorised; each draw shifts every point alone."""
+
+    law: object
+    estimate: Estimate
+    sd: float = 0.0
+    status: str = "ok"
+    reasons: tuple = ()
+    model: str = "m"
+    task: str = "math"
+    method: str = "dpo"
+    replicated: int = 4
+    effective: float = 500.0
+
+    @property
+    def diagnostics(self):
+        return SimpleNamespace(replicated=self.replicated, effective=self.effective)
+
+    def draws(self, n_sft, n_pref, *, n_draws=2000, seed=0):
+        s, p = np.asarray(n_sft, float), np.asarray(n_pref, float)
+        normal = np.random.default_rng(seed).standard_normal((n_draws, len(s)))
+        return np.clip(self.law(s, p) + self.sd * normal, 0, 1)
+
+
+def budget_lines(levels, shares):
+    """{(n_sft, n_pref): ((budget, share), ...)} at prices of one."""
+    found = {}
+    for level in levels:
+        for share in shares:
+            found.setdefault((round(level * share), round(level - level * share)), []).append(
+                (float(level), float(share))
+            )
+    return {key: tuple(lines) for key, lines in found.items()}
+
+
+def lattice(sft, pref):
+    return {(a, b): () for a in sft for b in pref}
+
+
+def surface(law, cells, *, replicates=2, **more):
+    """`cells`: {(n_sft, n_pref): lines}; their means are the law's."""
+    made = tuple(
         CellEstimate(
-            n_sft=k[0],
-            n_pref=k[1],
-            mean=float(draws[:, i].mean()),
-            interval=interval(draws[:, i]),
+            n_sft=s,
+            n_pref=p,
+            mean=float(law(np.array([float(s)]), np.array([float(p)]))[0]),
+            interval=(0.0, 1.0),
             replicates=replicates,
             n_items=300,
-            lines=tuple((lines or {}).get(k, ())),
+            lines=lines,
             item_noise="bootstrap",
         )
-        for i, k in enumerate(keys)
+        for (s, p), lines in sorted(cells.items())
     )
-    return Estimate("m", "math", "dpo", cells, draws, SIGMA, status, tuple(reasons), ())
+    empty = np.zeros((1, len(made)))
+    estimate = Estimate("m", "math", "dpo", made, empty, SIGMA, "ok", (), ())
+    return Surface(law, estimate, **more)
 
 
-def line_estimate(columns_by_budget, **more):
-    """`columns_by_budget`: {budget: {share: draws}}."""
-    draws, lines = {}, {}
-    for budget, columns in columns_by_budget.items():
-        for share, values in columns.items():
-            n_sft = round(budget * share)
-            draws[n_sft, round(budget - n_sft)] = values
-            lines.setdefault((n_sft, round(budget - n_sft)), []).append((budget, share))
-    return estimate(draws, lines=lines, **more)
+def peak(at, height=0.5, steepness=1.0):
+    """A law whose best share is `at`, whatever the total."""
 
+    def law(s, p):
+        share = s / np.maximum(s + p, 1e-9)
+        return 0.2 + height * (1 - steepness * (share - at) ** 2) * (s + p > 0)
 
-def constant(value, n=50):
-    return np.full(n, value)
-
-
-def noisy(value, sd, seed, n=4000):
-    return np.clip(value + sd * np.random.default_rng(seed).standard_normal(n), 0, 1)
+    return law

@@ -112,10 +112,14 @@ def test_advise_gives_every_key(ran: Path) -> None:
     assert first["confident"] is False  # one replicate of six items is no evidence
 
 
-def test_advise_in_the_wrong_unit_says_the_mend(ran: Path) -> None:
-    refused = apportion("advise", ran, "--budget", "500usd")
-    assert refused.returncode == 2
-    assert "ask in examples" in refused.stderr
+def test_advise_in_money_with_owned_data(ran: Path) -> None:
+    asked = ("--budget", "20usd", "--price", "sft=2", "--have", "sft=4", "--step", "5usd")
+    answered = apportion("advise", ran, *asked, "--json")
+    assert answered.returncode == 0, answered.stderr
+    (advice,) = json.loads(answered.stdout)["advice"]
+    assert advice["have"] == [4, 0] and advice["unit"] == "usd"
+    assert (advice["n_sft"] - 4) * 2 + advice["n_pref"] <= 20
+    assert advice["next_purchase"]["step"] == 5
 
 
 def test_report_is_one_file_and_its_figures(ran: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from apportion.report.html import ReportMeta, write_report
 from apportion.report.lattice import heat_map, line_advice
 from apportion.report.scatter import replicate_scatter, scatter_of
 from apportion.report.style import save
-from apportion.surface.hierarchy import fit
+from apportion.surface.model import fit_surface
 from apportion.surface.simulate import budget_cells, law, simulate
 
 LEVELS = (0, 100, 200, 400)
@@ -82,7 +82,7 @@ def test_a_study_of_budget_lines_is_drawn_as_dots_with_its_advice():
     rows = simulate(
         {k: law(*k) for k in cells}, replicates=2, sigma=0.01, n_items=80, seed=1, lines=cells
     )
-    estimate = fit(rows, model=rows[0].model, task=rows[0].task, method=rows[0].method)
+    estimate = fit_surface(rows, model=rows[0].model, task=rows[0].task, method=rows[0].method)
     one = group(rows, advise_levels(estimate)[0])
     ax = heat_map(one).axes[0]
     assert len(ax.texts) == len(cells) and len(ax.collections) == 1

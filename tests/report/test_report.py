@@ -11,16 +11,16 @@ from apportion.errors import ResultsError
 from apportion.report.figures import save, score_by_budget, score_by_share
 from apportion.report.group import group_results
 from apportion.report.html import ReportMeta, write_report
-from apportion.surface.hierarchy import fit
+from apportion.surface.model import fit_surface
 from apportion.surface.simulate import budget_cells, law, simulate
 
 EVIL = 'evil/<script>alert("x")</script>&$\\frac'
 
 
-def study(model="sandbox:small", levels=(100, 400), replicates=2):
+def study(model="sandbox:small", levels=(100, 400), replicates=2, n_items=80):
     cells = budget_cells(levels, [0, 0.25, 1])
     truth = {k: law(*k) for k in cells}
-    rows = simulate(truth, replicates=replicates, sigma=0.01, n_items=80, seed=1, lines=cells)
+    rows = simulate(truth, replicates=replicates, sigma=0.01, n_items=n_items, seed=1, lines=cells)
     return [
         dataclasses.replace(
             r,
@@ -35,9 +35,13 @@ def study(model="sandbox:small", levels=(100, 400), replicates=2):
     ]
 
 
-def advised(rows, sandbox=False):
-    estimate = fit(rows, model=rows[0].model, task=rows[0].task, method=rows[0].method)
-    return advise_levels(estimate, sandbox=sandbox)[0]
+def advised(rows, sandbox=False, **limits):
+    return advise_levels(fitted(rows), sandbox=sandbox, **limits)[0]
+
+
+def fitted(rows):
+    name = {"model": rows[0].model, "task": rows[0].task, "method": rows[0].method}
+    return fit_surface(rows, **name, prior="broad")
 
 
 class Page(HTMLParser):
@@ -200,13 +204,15 @@ def test_intervals_in_the_figure_are_those_of_the_fit_and_do_not_share_an_x():
 
 
 def test_the_safe_region_and_the_recommended_share_are_marked():
-    rows = study(levels=(100, 10_000), replicates=4)
-    advice = advised(rows)
+    rows = study(levels=(100, 1000, 10_000), replicates=4, n_items=3000)
+    advice = advised(rows, epsilon=0.08)
     safe = [a for a in advice if a.safe_shares]
     assert safe
     group = group_results(rows, advice, sandbox=False)[0]
     for ax, one in zip(score_by_share(group).axes, advice, strict=True):
-        assert len(ax.patches) == len(one.safe_shares)
+        places = [row.share in one.safe_shares for row in one.shares]
+        runs = sum(1 for k, here in enumerate(places) if here and not (k and places[k - 1]))
+        assert len(ax.patches) == runs
         rings = [line for line in ax.lines if line.get_markersize() == 12]
         assert [line.get_xdata()[0] for line in rings] == [one.share]
 
@@ -217,8 +223,7 @@ def test_a_lattice_is_drawn_against_preference_units(tmp_path):
         {(a, b): law(a, b) for a in levels for b in levels},
         replicates=2, sigma=0.01, n_items=60, seed=1,
     )  # fmt: skip
-    estimate = fit(rows, model=rows[0].model, task="math", method="dpo")
-    paths, page = render(tmp_path, rows, (advise(estimate, 300),))
+    paths, page = render(tmp_path, rows, (advise(fitted(rows), 300),))
     assert "interpolated" in page.text
     group = group_results(rows, (), sandbox=False)[0]
     assert "preference units" in texts(score_by_budget(group))

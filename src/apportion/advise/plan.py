@@ -24,7 +24,6 @@ from typing import Literal
 import numpy as np
 
 from apportion.advise import published
-from apportion.advise.baselines import FIXED
 from apportion.advise.plan_types import (
     FirstPlan,
     PlannedBaseline,
@@ -42,6 +41,7 @@ from apportion.advise.regret import (
     difference,
     statistics,
 )
+from apportion.advise.rules import FIXED
 from apportion.config.budget import Prices
 from apportion.errors import StudyError
 from apportion.prices import Amount, corners, mid

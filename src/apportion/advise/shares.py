@@ -1,36 +1,41 @@
-"""Advice for a budget, from the posterior draws along its line.
+"""Advice for a budget, from draws of the surface along its line.
 
-The recommended share has the smallest expected regret, which is the highest expected score. So it
-is never worse in expectation than any measured share, nor than any mixture of two neighbours: every
-baseline is one of these.
+The recommended share has the smallest expected regret at the worst of the prices, which with known
+prices is the highest expected score. All simple rules are on the line, so the advice is never worse
+in expectation than any of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from apportion.advise.baselines import baselines
-from apportion.advise.line import Line, line_at
+from apportion.advise.doubts import doubts, supported
+from apportion.advise.line import Floats, Line, lines_at, origin
+from apportion.advise.next_purchase import WORTH, next_purchase
 from apportion.advise.regret import (
     DELTA,
     EPSILON,
     ShareStatistics,
     best_region,
     difference,
-    safe,
     statistics,
 )
-from apportion.advise.types import Advice, ShareRow
+from apportion.advise.types import Advice, PriceRow, ShareRow
 from apportion.config.budget import Prices
 from apportion.errors import ResultsError
-from apportion.surface.hierarchy import Estimate, interval
+from apportion.prices import Amount, corners, mid
+from apportion.surface.hierarchy import interval
+from apportion.surface.model import N_DRAWS, Surface
 
-__all__ = ["Advice", "advise", "advise_levels", "and_list", "percent", "points"]
-
-NO_NEXT_PURCHASE = "the next purchase is not computed yet: this advice is for the whole budget"
+__all__ = ["Advice", "advise", "advise_levels"]
 
 
-def _rows(line: Line, stats: ShareStatistics, recommended: int) -> tuple[ShareRow, ...]:
+def _rows(
+    line: Line, stats: ShareStatistics, p_safe: Floats, recommended: int
+) -> tuple[ShareRow, ...]:
     return tuple(
         ShareRow(
             share=float(line.shares[k]),
@@ -41,56 +46,12 @@ def _rows(line: Line, stats: ShareStatistics, recommended: int) -> tuple[ShareRo
             p_best=float(stats.p_best[k]),
             expected_regret=float(stats.expected_regret[k]),
             q90_regret=float(stats.q90_regret[k]),
-            p_safe=float(stats.p_safe[k]),
+            p_safe=float(p_safe[k]),
             difference=difference(line.mu[:, recommended], line.mu[:, k]),
+            measured=line.measured[k],
         )
         for k in range(len(line.shares))
     )
-
-
-def percent(share: float) -> str:
-    """A share of the budget for people."""
-    return f"{100 * share:.4g} %"
-
-
-def points(score: float) -> str:
-    """A difference of scores for people: 0.01 is one point."""
-    return f"{100 * score:.3g} point{'' if score == 0.01 else 's'}"
-
-
-def and_list(parts: list[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _doubts(
-    estimate: Estimate,
-    line: Line,
-    rows: tuple[ShareRow, ...],
-    best: int,
-    limits: tuple[float, float],
-) -> list[str]:
-    """Why the advice is less than certain; empty when nothing speaks against it."""
-    epsilon, delta = limits
-    reasons = list(line.reasons)
-    close = [
-        percent(row.share)
-        for k, row in enumerate(rows)
-        if k != best and row.difference.p_better < 1 - delta
-    ]
-    if close:
-        reasons.append(
-            f"{percent(rows[best].share)} on SFT cannot be told apart from {and_list(close)} "
-            f"(less than {percent(1 - delta)} sure that it is better)"
-        )
-    if rows[best].p_safe < 1 - delta:
-        reasons.append(
-            f"even the recommended share is within {points(epsilon)} of the best with a "
-            f"probability of only {percent(round(rows[best].p_safe, 2))}"
-        )
-    if estimate.replicates[0] < 2:
-        reasons.append("at least one cell has a single replicate")
-    return reasons + list(estimate.reasons)
 
 
 def _check_limits(epsilon: float, delta: float) -> None:
@@ -101,61 +62,113 @@ def _check_limits(epsilon: float, delta: float) -> None:
             )
 
 
+def _price_table(
+    ends: Sequence[Prices], lines: Sequence[Line], every: Sequence[ShareStatistics], best: int
+) -> tuple[PriceRow, ...]:
+    if len(ends) == 1:
+        return ()
+    rows = []
+    for prices, line, stats in zip(ends, lines, every, strict=True):
+        alone = int(np.argmin(stats.expected_regret))
+        gap = difference(line.mu[:, alone], line.mu[:, best])
+        rows.append(
+            PriceRow(
+                sft=float(prices.sft),  # type: ignore[arg-type]  # corners are definite
+                preference=float(prices.preference),  # type: ignore[arg-type]
+                share=float(line.shares[alone]),
+                expected_score=float(stats.expected_score[alone]),
+                regret_of_recommended=gap.mean,
+            )
+        )
+    return tuple(rows)
+
+
 def advise(
-    estimate: Estimate,
-    budget: float,
+    surface: Surface,
+    budget: float | Amount,
     *,
     prices: Prices | None = None,
+    have: tuple[int, int] = (0, 0),
     epsilon: float = EPSILON,
     delta: float = DELTA,
+    step: float | None = None,
+    worth: float = WORTH,
     sandbox: bool = False,
+    n_draws: int = N_DRAWS,
     seed: int = 0,
 ) -> Advice:
-    """Advise on one budget, in the unit that the study's budgets had.
+    """Advise on one budget: money to spend now, beside what is owned (`have`: n_sft, n_pref).
 
-    `prices` are needed only for a lattice; for budget lines they are checked. Raises ResultsError
-    ("not enough evidence: …") when the measured cells cannot answer.
+    A plain number is a number of examples, unless `prices` are given: then it is money. Ranges of
+    prices give one split that is robust to them. Raises ResultsError ("not enough evidence: …")
+    when the measured cells cannot answer.
     """
     _check_limits(epsilon, delta)
-    line = line_at(estimate, budget, prices=prices, seed=seed)
+    amount = budget if isinstance(budget, Amount) else _amount(budget, prices)
+    asked = prices or Prices()
+    ends, middle = list(corners(asked)), mid(asked)
+    every = ends if len(ends) == 1 else [*ends, middle]
+    lines = lines_at(surface, amount, every, have, n_draws=n_draws, seed=seed)
+    line, at_ends = lines[-1], lines[: len(ends)]
+    of_ends = [statistics(one.mu, epsilon) for one in at_ends]
     stats = statistics(line.mu, epsilon)
-    best = int(np.argmin(stats.expected_regret))
-    rows = _rows(line, stats, best)
-    reasons = _doubts(estimate, line, rows, best, (epsilon, delta))
-    extrapolated = line.origin == "extrapolated"
-    sure = rows[best].p_safe >= 1 - delta and estimate.replicates[0] >= 2
+    worst: Floats = np.max([s.expected_regret for s in of_ends], axis=0)
+    p_safe: Floats = np.min([s.p_safe for s in of_ends], axis=0)
+    best = int(np.argmin(worst))
+    rows = _rows(line, stats, p_safe, best)
+    known = origin(line, best)
+    sure = rows[best].p_safe >= 1 - delta
+    target = line.n_sft[best], line.n_pref[best]
     return Advice(
-        model=estimate.model,
-        task=estimate.task,
-        method=estimate.method,
-        budget=float(budget),
+        model=surface.model,
+        task=surface.task,
+        method=surface.method,
+        budget=amount.value,
+        unit=amount.unit,
+        prices=(float(middle.sft), float(middle.preference)),  # type: ignore[arg-type]
+        have=have,
         share=rows[best].share,
         n_sft=rows[best].n_sft,
         n_pref=rows[best].n_pref,
         expected_score=rows[best].expected_score,
         score_interval=rows[best].score_interval,
-        safe_shares=safe(line.shares, stats, delta),
+        safe_shares=tuple(float(s) for s in line.shares[p_safe >= 1 - delta]),
         best_share_region=best_region(line.shares, stats, delta),
-        expected_regret=rows[best].expected_regret,
-        q90_regret=rows[best].q90_regret,
-        baselines=baselines(estimate, line, best, delta),
+        expected_regret=float(worst[best]),
+        q90_regret=float(max(s.q90_regret[best] for s in of_ends)),
+        baselines=baselines(surface.estimate, line, best, delta),
         shares=rows,
-        next_purchase=None,
-        extrapolated=extrapolated,
-        origin=line.origin,
-        confident=sure and not extrapolated,
-        reasons=(*reasons, NO_NEXT_PURCHASE),
-        replicates=estimate.replicates[0],
-        n_items=estimate.n_items,
+        price_table=_price_table(ends, at_ends, of_ends, best),
+        next_purchase=next_purchase(
+            surface, amount, middle, have, target, step=step, worth=worth, seed=seed
+        ),
+        extrapolated=known == "extrapolated",
+        origin=known,
+        confident=sure and supported(surface, line, best) and known != "extrapolated",
+        reasons=tuple(doubts(surface, line, rows, best, (epsilon, delta))),
+        replicates=surface.estimate.replicates[0],
+        n_items=surface.estimate.n_items,
         sandbox=sandbox,
         epsilon=epsilon,
         delta=delta,
     )
 
 
+def _amount(budget: float, prices: Prices | None) -> Amount:
+    if prices is None and np.isfinite(budget) and float(budget) != int(budget):
+        raise ResultsError(
+            f"a budget of {budget:g} examples is not whole.",
+            field="budget",
+            mend="Give a whole number, or prices: then it is money.",
+        )
+    return Amount(float(budget), "examples" if prices is None else "usd")
+
+
 def advise_levels(
-    estimate: Estimate,
+    surface: Surface,
     *,
+    unit: str = "examples",
+    prices: Prices | None = None,
     epsilon: float = EPSILON,
     delta: float = DELTA,
     sandbox: bool = False,
@@ -163,14 +176,14 @@ def advise_levels(
     """Advise on every measured budget, ascending; and why for the budgets that got none."""
     given: list[Advice] = []
     refused: list[str] = []
-    for level in estimate.levels:
+    for level in surface.estimate.levels:
+        amount = Amount(level, "usd" if unit == "usd" else "examples")
         try:
-            measured = advise(estimate, level, epsilon=epsilon, delta=delta, sandbox=sandbox)
+            given.append(
+                advise(
+                    surface, amount, prices=prices, epsilon=epsilon, delta=delta, sandbox=sandbox
+                )
+            )
         except ResultsError as error:
             refused.append(f"budget {level:g}: {error.problem}")
-            continue
-        if measured.origin == "measured":
-            given.append(measured)
-        else:
-            refused.append(f"budget {level:g}: fewer than two shares have a score")
     return tuple(given), tuple(refused)

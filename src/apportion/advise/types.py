@@ -10,6 +10,7 @@ from typing import Any, Literal
 from apportion.advise.regret import Difference
 
 Interval = tuple[float, float]
+Kind = Literal["demonstrations", "preference units", "towards the split"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ShareRow:
     q90_regret: float
     p_safe: float  # P(regret <= ε)
     difference: Difference  # the recommended share minus this one
+    measured: bool  # a cell stands at exactly these counts
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,55 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Way:
+    """One way to spend the step. Gains in score units, the interval holds 90 %."""
+
+    kind: Kind
+    n_sft: int
+    n_pref: int
+    gain: float
+    gain_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class NextPurchase:
+    """The next batch; `stop` where it is not expected to be worth its money."""
+
+    step: float
+    unit: Literal["usd", "examples"]
+    n_sft: int
+    n_pref: int
+    kind: Kind
+    gain: float
+    gain_interval: tuple[float, float]
+    ways: tuple[Way, ...]
+    gain_of_all: float  # of the whole budget at the recommended split
+    worth: float
+    stop: bool
+
+
+@dataclass(frozen=True)
+class PriceRow:
+    """One pair of prices, and the share that is best for it alone."""
+
+    sft: float
+    preference: float
+    share: float
+    expected_score: float
+    regret_of_recommended: float
+
+
+@dataclass(frozen=True)
 class Advice:
-    """The split of one budget, and how sure it is."""
+    """The split of one budget, and how sure it is. Counts include what is owned."""
 
     model: str
     task: str
     method: str
     budget: float
+    unit: Literal["usd", "examples"]
+    prices: tuple[float, float]  # of a demonstration and a preference unit: the middle of ranges
+    have: tuple[int, int]
     share: float
     n_sft: int
     n_pref: int
@@ -64,7 +108,8 @@ class Advice:
     q90_regret: float
     baselines: tuple[Baseline, ...]
     shares: tuple[ShareRow, ...]
-    next_purchase: None
+    price_table: tuple[PriceRow, ...]  # one row for each corner of price ranges
+    next_purchase: NextPurchase | None
     extrapolated: bool
     origin: Literal["measured", "interpolated", "extrapolated"]
     confident: bool

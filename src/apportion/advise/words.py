@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apportion.advise.shares import and_list, percent, points
+from apportion.advise.doubts import and_list, percent, points, ranges
 from apportion.advise.types import Advice
 
 SANDBOX = "Measured on a generated sandbox; says nothing about real models."
@@ -12,8 +12,8 @@ def _score(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _shares(shares: tuple[float, ...]) -> str:
-    return and_list([percent(share) for share in shares])
+def _shares(shares: tuple[float, ...], advice: Advice) -> str:
+    return and_list(ranges(list(shares), [row.share for row in advice.shares]))
 
 
 def _evidence(advice: Advice) -> str:
@@ -29,9 +29,10 @@ def _safe(advice: Advice) -> str:
             f"No share is within {points(advice.epsilon)} of the best with {sure} probability "
             f"(ε = {advice.epsilon:g}, δ = {advice.delta:g}): more replicates or items are needed."
         )
+    safe = _shares(advice.safe_shares, advice)
     return (
         f"Within {points(advice.epsilon)} of the best with {sure} probability "
-        f"(ε = {advice.epsilon:g}, δ = {advice.delta:g}): {_shares(advice.safe_shares)} on SFT."
+        f"(ε = {advice.epsilon:g}, δ = {advice.delta:g}): {safe} on SFT."
     )
 
 
@@ -41,11 +42,52 @@ def _against_rules(advice: Advice) -> str:
         if rule.verdict is None or rule.verdict == "the same share" or rule.difference is None:
             continue
         low, high = (100 * end for end in rule.difference.interval)
-        name = rule.name + (" (interpolated)" if rule.interpolated else "")
+        name = rule.name + (" (not measured)" if rule.interpolated else "")
         told = "cannot be told apart" if rule.verdict == "cannot be told apart" else "beaten"
         mean = 100 * rule.difference.mean
         parts.append(f"“{name}”: {told} ({mean:+.1f} points, {low:+.1f} to {high:+.1f})")
     return f"Against the simple rules: {'; '.join(parts)}." if parts else ""
+
+
+def money(amount: float, unit: str) -> str:
+    """A budget for people."""
+    return f"{amount:,.10g} USD" if unit == "usd" else f"{amount:,.10g} examples"
+
+
+def _owned(advice: Advice) -> str:
+    if advice.have == (0, 0):
+        return ""
+    return f", {advice.have[0]:,} and {advice.have[1]:,} of them owned already"
+
+
+def gains(advice: Advice) -> str:
+    """What the next money is worth on either kind, as a phrase; empty where nothing can be bought.
+
+    The half-width of the 90 % interval stands behind ±.
+    """
+    following = advice.next_purchase
+    if following is None:
+        return ""
+    parts = []
+    for way in following.ways:
+        low, high = way.gain_interval
+        parts.append(f"{way.kind} {100 * way.gain:+.1f} ± {50 * (high - low):.1f} points")
+    return (
+        f"the next {money(following.step, following.unit)}: {', '.join(parts)}; "
+        f"stop below {100 * following.worth:.1f}"
+    )
+
+
+def _next(advice: Advice) -> str:
+    following = advice.next_purchase
+    if following is None:
+        return ""
+    if following.stop:
+        return f"Stop buying: neither a batch nor the whole budget pays ({gains(advice)})."
+    return (
+        f"Buy next: {following.n_sft:,} demonstrations and {following.n_pref:,} preference units "
+        f"({gains(advice)})."
+    )
 
 
 def describe(advice: Advice) -> str:
@@ -56,21 +98,23 @@ def describe(advice: Advice) -> str:
     )
     origin = {
         "measured": "",
-        "interpolated": " (interpolated, not measured at this budget)",
-        "extrapolated": " (extrapolated beyond the measured budgets)",
+        "interpolated": " (interpolated between measured cells)",
+        "extrapolated": " (extrapolated beyond the measured cells)",
     }[advice.origin]
     sentences = [
         f"For {advice.model} on {advice.task} with {advice.method.upper()} and a budget of "
-        f"{advice.budget:,.10g}{origin}: spend {percent(advice.share)} on SFT, which buys "
-        f"{advice.n_sft:,} demonstrations and {advice.n_pref:,} preference units.",
+        f"{money(advice.budget, advice.unit)}{origin}: spend {percent(advice.share)} on SFT, "
+        f"which makes {advice.n_sft:,} demonstrations and {advice.n_pref:,} preference units"
+        f"{_owned(advice)}.",
         f"Expected score {_score(advice.expected_score)} points "
         f"of 100 (90 % interval {_score(low)} to {_score(high)}), expected regret "
         f"{points(advice.expected_regret)}.",
         certainty,
         _safe(advice),
-        f"The best share is among {_shares(advice.best_share_region)} with "
+        f"The best share is among {_shares(advice.best_share_region, advice)} with "
         f"{percent(1 - advice.delta)} probability.",
         _against_rules(advice),
+        _next(advice),
         f"Rests on {_evidence(advice)}.",
     ]
     if advice.reasons:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from apportion.cli.common import (
     AsJson,
+    HaveOption,
     PriceOption,
     ResultsFile,
     StoreDir,
@@ -18,6 +21,13 @@ from apportion.cli.common import (
 from apportion.errors import ResultsError
 
 
+class PriorChoice(StrEnum):
+    """Where the surface's prior comes from."""
+
+    learnt = "learnt"
+    broad = "broad"
+
+
 def advise(
     study: StudyOrNone = None,
     budget: Annotated[
@@ -25,10 +35,18 @@ def advise(
         typer.Option("--budget", help="10000usd or 2000 (examples); default: those measured."),
     ] = None,
     price: PriceOption = None,
+    have: HaveOption = None,
+    step: Annotated[
+        str | None,
+        typer.Option("--step", help="The next batch: 500usd or 200; default: a fifth."),
+    ] = None,
     epsilon: Annotated[
         float, typer.Option(help="Tolerated regret, in score units: 0.01 is one point.")
     ] = 0.01,
     delta: Annotated[float, typer.Option(help="Tolerated doubt.")] = 0.1,
+    prior: Annotated[
+        PriorChoice, typer.Option(help="learnt: from published surfaces; broad: from nothing.")
+    ] = PriorChoice.learnt,
     results: ResultsFile = None,
     store: StoreDir = None,
     as_json: AsJson = False,
@@ -37,18 +55,26 @@ def advise(
     from apportion.advise.study import advise_study
     from apportion.cli import question
     from apportion.cli.session import collect_results, load_plan, one_source, study_prices
+    from apportion.prices import parse_have
     from apportion.run.tables import read_table
 
     source = one_source(study, results)
     if results is not None:
-        rows = read_table(results)
-        budgets, prices = question.of_rows(rows, budget, price)
+        rows = list(read_table(results))
+        asked = question.of_table(budget, price)
     else:
         plan = load_plan(source)
-        asked = study_prices(plan.study, price)
-        budgets, prices = question.of_study(plan.study, budget, asked)
+        asked = question.of_study(plan.study, budget, study_prices(plan.study, price))
         rows = list(collect_results(plan, store_path(source, store)))
-    answer = advise_study(rows, budgets=budgets, prices=prices, epsilon=epsilon, delta=delta)
+    asked = replace(
+        asked,
+        have=parse_have(have or []),
+        step=question.parse_step(step, asked.budgets),
+        epsilon=epsilon,
+        delta=delta,
+        prior=prior.value,
+    )
+    answer = advise_study(rows, asked)
     if as_json:
         print_json(
             {"advice": [one.to_json() for one in answer.advice], "refused": list(answer.refused)}
@@ -60,5 +86,5 @@ def advise(
     if not answer.advice:
         raise ResultsError(
             "there is no advice: " + "; ".join(answer.refused),
-            mend="run the study, or ask about a budget that it measured.",
+            mend="run the study, or ask about a budget nearer to what it measured.",
         )

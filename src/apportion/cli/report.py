@@ -29,6 +29,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page, and its figures as PNG and PDF."""
     from apportion.advise.study import advise_study
+    from apportion.cli import question
     from apportion.cli.session import collect_results, load_plan, one_source
     from apportion.run.tables import read_table
 
@@ -40,7 +41,8 @@ def report(
         return
     plan, place = load_plan(source), store_path(source, store)
     rows = collect_results(plan, place)
-    show_paths(write_study_report(plan, source, place, rows, advise_study(rows), folder))
+    answer = advise_study(rows, question.of_study(plan.study, None, plan.study.prices))
+    show_paths(write_study_report(plan, source, place, rows, answer, folder))
 
 
 def write_table_report(

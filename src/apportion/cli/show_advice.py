@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from apportion.advise.words import SANDBOX, describe, gains, money
 from apportion.cli.common import console, points
 
 if TYPE_CHECKING:
@@ -20,19 +21,17 @@ def show_study_advice(answer: StudyAdvice, *, brief: bool = False) -> None:
     for advice in answer.advice:
         _headline(advice)
         if not brief:
-            from apportion.advise.words import describe
-
             out.print(_share_table(advice))
             out.print(_rule_table(advice))
             if any(rule.interpolated for rule in advice.baselines):
-                out.print("* between the two neighbouring measured shares")
+                out.print("* not measured: on the fitted surface")
+            if advice.price_table:
+                out.print(_prices_table(advice))
             out.print(describe(advice), markup=False)
             out.print()
     for reason in answer.refused:
         out.print(f"No advice for {reason}", markup=False)
     if brief and any(advice.sandbox for advice in answer.advice):
-        from apportion.advise.words import SANDBOX
-
         out.print(SANDBOX, markup=False)
 
 
@@ -48,28 +47,38 @@ def _headline(advice: Advice) -> None:
     """The answer in two lines."""
     place = f"{advice.model} · {advice.task} · {advice.method}"
     runs = "1 replicate" if advice.replicates == 1 else f"{advice.replicates} replicates"
-    safe = ", ".join(_percent(share) for share in advice.safe_shares) or "none"
+    grid = tuple(row.share for row in advice.shares)
+    safe = _ranges(advice.safe_shares, grid)
     mark = "" if advice.origin == "measured" else f" ({advice.origin})"
     out = console()
     out.print(
-        f"Budget {advice.budget:,g}{mark}, {place}: {_percent(advice.share)} on SFT = "
+        f"Budget {money(advice.budget, advice.unit)}{mark}, {place}: {_percent(advice.share)} "
+        "on SFT = "
         f"{advice.n_sft:,} demonstrations + {advice.n_pref:,} preference units",
         style="bold",
         markup=False,
     )
     sure = "confident" if advice.confident else "a leaning, not a finding"
-    tied = [
-        _percent(row.share)
+    tied = tuple(
+        row.share
         for row in advice.shares
         if row.share != advice.share and row.difference.p_better < 1 - advice.delta
-    ]
-    close = f"; cannot be told apart from {', '.join(tied)}" if tied else ""
+    )
+    close = f"; cannot be told apart from {_ranges(tied, grid)}" if tied else ""
     out.print(
         f"  score {points(advice.expected_score)} ({_span(advice.score_interval)}), "
         f"regret {points(advice.expected_regret)}; {sure}{close}; "
         f"safe within {points(advice.epsilon)}: {safe}; {runs}, {advice.n_items} items",
         markup=False,
     )
+    following = advice.next_purchase
+    if following is not None:
+        todo = (
+            "Stop buying"
+            if following.stop
+            else f"Buy next: {following.n_sft:,} + {following.n_pref:,}"
+        )
+        out.print(f"  {todo}; {gains(advice)}", markup=False)
 
 
 def _table(*headings: str) -> Table:
@@ -91,10 +100,15 @@ def _table(*headings: str) -> Table:
 def _share_table(advice: Advice) -> Table:
     headings = ("SFT share", "SFT", "pref.", "score", "90 %", "P(best)", "regret")
     table = _table(*headings)
+    measured = any(row.measured for row in advice.shares)
     for row in advice.shares:
         best = row.share == advice.share
+        if not (best or row.share in _ROUND or (row.measured and row.n_sft + row.n_pref)):
+            continue
         table.add_row(
-            _percent(row.share) + (" ←" if best else ""),
+            _percent(row.share)
+            + ("*" if measured and not row.measured else "")
+            + (" ←" if best else ""),
             f"{row.n_sft:,}",
             f"{row.n_pref:,}",
             points(row.expected_score),
@@ -106,7 +120,11 @@ def _share_table(advice: Advice) -> Table:
     return table
 
 
-_RULES = {"best share at the largest measured budget": "best at the largest budget"}
+_ROUND = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+_RULES = {
+    "best share at the largest measured budget": "best at the largest budget",
+    "middle of the shares within 10 % of the best there": "middle of the near-best",
+}
 _VERDICTS = {
     "the recommended share is better": "beaten",
     "cannot be told apart": "not told apart",
@@ -134,6 +152,14 @@ def _rule(rule: Baseline) -> list[str]:
         "–" if same else _span(rule.difference.interval),
         _VERDICTS.get(rule.verdict or "", rule.verdict or ""),
     ]
+
+
+def _prices_table(advice: Advice) -> Table:
+    table = _table("demonstration costs", "unit costs", "best share there", "regret of the advice")
+    for row in advice.price_table:
+        regret = points(row.regret_of_recommended)
+        table.add_row(f"{row.sft:g}", f"{row.preference:g}", _percent(row.share), regret)
+    return table
 
 
 def show_plan(plan: FirstPlan) -> None:

@@ -13,6 +13,7 @@ from apportion.config.base import Frozen
 from apportion.config.budget import Budget, Lattice, PriceRange, Prices, Seeds, Shares
 from apportion.config.evaluation import Evaluation
 from apportion.config.recipe import Recipe
+from apportion.config.search import Search
 from apportion.config.values import ModelNames, Names, Whole, as_list, refuse, unique
 from apportion.errors import ManyErrors
 
@@ -75,7 +76,7 @@ class Study(Frozen):
         description="auto: TRL for hub models where it is installed, the native loop for others.",
     )
     trackers: Trackers = Field(default=(), description="Where TRL reports a run; not in any key.")
-    search: Literal["grid"] = "grid"
+    search: Search = Search()
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")

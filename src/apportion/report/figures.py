@@ -181,7 +181,7 @@ def score_by_budget(group: Group) -> Figure:
 
 def _stretches(places: Sequence[int]) -> list[tuple[int, int]]:
     """Runs of neighbouring places as (first, last): what lies between two safe shares is shaded,
-    what lies between a safe and an unsafe one was not measured and is not."""
+    what lies between a safe and an unsafe one is not."""
     runs: list[tuple[int, int]] = []
     for place in places:
         if runs and place == runs[-1][1] + 1:
@@ -196,16 +196,20 @@ def _draw_shares(ax: Any, group: Group, advice: Advice) -> None:
     shares = [row.share for row in rows]
     safe = [k for k, share in enumerate(shares) if share in advice.safe_shares]
     for first, last in _stretches(safe):
-        ends_of = shares[first] - 0.03, shares[last] + 0.03
+        ends_of = shares[first] - 0.01, shares[last] + 0.01
         ax.axvspan(*ends_of, color=SAFE, alpha=0.35, linewidth=0)
     base = group.cell(0, 0)
     if base is not None:
         ax.axhline(100 * base.mean, color=QUIET, linestyle="--", linewidth=1.2)
+    low, high = ([100 * row.score_interval[k] for row in rows] for k in (0, 1))
+    ax.fill_between(shares, low, high, color=INK, alpha=0.13, linewidth=0)
+    ax.plot(shares, [100 * row.expected_score for row in rows], color=INK, linewidth=1.4)
     for row in rows:
-        ends = [100 * end for end in row.score_interval]
-        ax.plot([row.share] * 2, ends, color=INK, linewidth=1.4, alpha=0.6)
-    scores = [100 * row.expected_score for row in rows]
-    ax.plot(shares, scores, color=INK, marker="o", markersize=4, linewidth=1.4)
+        cell = group.cell(row.n_sft, row.n_pref) if row.measured else None
+        if cell is not None:
+            ends = [100 * end for end in cell.interval]
+            ax.plot([row.share] * 2, ends, color=INK, linewidth=1.4, alpha=0.6)
+            ax.plot([row.share], [100 * cell.mean], color=INK, marker="o", markersize=4)
     ax.plot(
         [advice.share],
         [100 * advice.expected_score],
@@ -252,7 +256,9 @@ def score_by_share(group: Group) -> Figure | None:
                 panels[k].set_xlabel("share of budget on SFT (%)")
         first = group.advice[0]
         handles = [
-            Line2D([], [], color=INK, marker="o", markersize=4, label="score, 90 % interval"),
+            Line2D([], [], color=INK, marker="o", markersize=4, linestyle="none",
+                   label="measured, 90 % interval"),
+            Patch(color=INK, alpha=0.2, label="surface, 90 % interval"),
             Line2D([], [], color=PICK, marker="o", markersize=10, markerfacecolor="none",
                    markeredgewidth=2, linestyle="none", label="recommended"),
             Patch(color=SAFE, alpha=0.35,

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apportion.advise.doubts import ranges
 from apportion.advise.types import Advice, Baseline
-from apportion.advise.words import describe
+from apportion.advise.words import describe, gains
 from apportion.errors import ResultsError
 from apportion.report import figures, lattice, scatter
 from apportion.report.group import Group, ReportRow, group_results
@@ -70,8 +71,9 @@ def _percent(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def _percents(shares: Sequence[float]) -> str:
-    return ", ".join(_percent(share) for share in shares) or "none"
+def _runs(shares: Sequence[float], advice: Advice) -> str:
+    """Neighbouring shares as `5 % to 40 %`."""
+    return ", ".join(ranges(list(shares), [row.share for row in advice.shares])) or "none"
 
 
 def _length(tokens: float | None) -> str:
@@ -162,7 +164,8 @@ def _environment() -> Environment:
         points=_points,
         span=_span,
         percent=_percent,
-        percents=_percents,
+        runs=_runs,
+        gains=gains,
         number=_number,
         gap=_gap,
         describe=describe,

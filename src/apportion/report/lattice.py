@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from apportion.advise.shares import advise
 from apportion.advise.types import Advice
-from apportion.errors import ResultsError
 from apportion.report.group import Group
 from apportion.report.style import INK, PICK, STYLE, title
+from apportion.surface.model import fit_surface
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,15 +64,15 @@ def line_advice(group: Group) -> tuple[Advice, ...]:
     """The group's advice; for a lattice, at its largest levels that make a whole budget line."""
     if group.advice or group.estimate.levels or group.estimate.status != "ok":
         return group.advice
-    given = []
-    for level in sorted({c.n_sft for c in group.estimate.cells if c.n_sft > 0}, reverse=True):
-        try:
-            advice = advise(group.estimate, level, sandbox=group.sandbox)
-        except ResultsError:
-            continue  # the line leaves the lattice, or crosses an absent cell
-        if {row.share for row in advice.shares} >= {0.0, 1.0}:
-            given.append(advice)
-    return tuple(reversed(given[:MOST_LINES]))
+    cells = {(c.n_sft, c.n_pref) for c in group.estimate.cells}
+    whole = [n for n, _ in cells if n and (n, 0) in cells and (0, n) in cells]
+    levels = sorted(set(whole))[-MOST_LINES:]
+    if not levels:
+        return ()
+    surface = fit_surface(group.rows, model=group.model, task=group.task, method=group.method)
+    if surface.status != "ok":
+        return ()
+    return tuple(advise(surface, level, sandbox=group.sandbox) for level in levels)
 
 
 def _tiles(ax: Any, group: Group, axes: tuple[_Axis, _Axis], scale: tuple[float, float]) -> Any:

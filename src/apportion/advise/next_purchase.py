@@ -1,0 +1,94 @@
+"""What to buy next, and what the next money is worth on either kind of data.
+
+| symbol | meaning                                                                    | shape |
+|--------|----------------------------------------------------------------------------|-------|
+| have   | examples owned                                                             | 2     |
+| step   | money of the next batch, at most what is left                              |       |
+| mu_0   | drawn score of what is owned                                               | D     |
+| mu_o   | drawn score after the step, for each way to spend it                        | D     |
+| gain   | mu_o - mu_0, on the same draws: what the surface's level is cancels         | D     |
+
+Three ways: all on demonstrations, all on preference units, and towards the recommended split. The
+way with the highest expected score is recommended, unless no way is expected to gain `worth`, or
+the whole rest of the budget is not: then stopping is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from apportion.advise.line import Floats
+from apportion.advise.types import Kind, NextPurchase, Way
+from apportion.config.budget import Prices
+from apportion.prices import Amount, counts
+from apportion.surface.hierarchy import interval
+from apportion.surface.model import Surface
+
+PART = 0.2  # of the budget, where no step is said
+WORTH = 0.005  # half a point: a batch that gains less is not worth buying
+
+
+def _towards(
+    have: tuple[int, int], target: tuple[int, int], price: tuple[float, float], step: float
+) -> tuple[int, int]:
+    """Counts for `step` money in the proportion that is still lacking."""
+    lacking = [max(t - h, 0) for t, h in zip(target, have, strict=True)]
+    cost = lacking[0] * price[0] + lacking[1] * price[1]
+    part = min(step / cost, 1.0) if cost else 0.0
+    n_sft = int(part * lacking[0] + 1e-9)
+    left = min(step, cost) - n_sft * price[0]
+    return n_sft, min(lacking[1], int(left / price[1] + 1e-9))
+
+
+def _way(kind: Kind, bought: tuple[int, int], gain: Floats) -> Way:
+    return Way(kind, bought[0], bought[1], float(gain.mean()), interval(gain))
+
+
+def next_purchase(
+    surface: Surface,
+    amount: Amount,
+    prices: Prices,
+    have: tuple[int, int],
+    target: tuple[int, int],
+    *,
+    step: float | None = None,
+    worth: float = WORTH,
+    seed: int = 0,
+) -> NextPurchase | None:
+    """The next batch out of a budget; None where not one example can be bought.
+
+    `prices` are definite; `target`: the counts to end with, what is owned included.
+    """
+    examples = amount.unit == "examples"
+    price = (1.0, 1.0) if examples else (float(prices.sft), float(prices.preference))  # type: ignore[arg-type]
+    wanted = PART * amount.value if step is None else step
+    money = min(float(round(wanted)) if examples else wanted, amount.value)
+    paid = None if examples else prices
+    ways: dict[Kind, tuple[int, int]] = {
+        "demonstrations": counts(1.0, money, paid),
+        "preference units": counts(0.0, money, paid),
+        "towards the split": _towards(have, target, price, money),
+    }
+    ways = {kind: bought for kind, bought in ways.items() if sum(bought)}
+    if not ways:
+        return None
+    ends = [(have[0] + a, have[1] + b) for a, b in ways.values()]
+    points = np.array([have, target, *ends], dtype=float)
+    mu = surface.draws(points[:, 0], points[:, 1], seed=seed)
+    gains = mu[:, 1:] - mu[:, :1]
+    found = [_way(kind, bought, gains[:, k + 1]) for k, (kind, bought) in enumerate(ways.items())]
+    best = max(found, key=lambda way: way.gain)
+    whole = float(gains[:, 0].mean())
+    return NextPurchase(
+        step=money,
+        unit=amount.unit,
+        n_sft=best.n_sft,
+        n_pref=best.n_pref,
+        kind=best.kind,
+        gain=best.gain,
+        gain_interval=best.gain_interval,
+        ways=tuple(found),
+        gain_of_all=whole,
+        worth=worth,
+        stop=bool(best.gain < worth and whole < worth),
+    )

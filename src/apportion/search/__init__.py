@@ -1,0 +1,1 @@
+"""The adaptive search: which cells to run next, and when to stop."""

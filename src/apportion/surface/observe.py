@@ -1,0 +1,173 @@
+"""Rows of results as observations on the scale z, with the structure of their noise.
+
+| symbol | meaning                                                                    | shape  |
+|--------|----------------------------------------------------------------------------|--------|
+| N, I   | observations (one cell and replicate each); test items                     |        |
+| z      | arcsin(sqrt((I y + 3/8) / (I + 3/4))) of the score y (Anscombe)            | N      |
+| Q      | covariance of z by the choice of items, the same for all cells             | N, N   |
+| D      | 1 where two observations have the same replicate, so the same data draw    | N, N   |
+| R      | 1 where they have the same SFT run: the same n_sft > 0 and replicate       | N, N   |
+| P      | 1 on the diagonal where there was a preference run                         | N, N   |
+
+Noise = Q + e (tau_d² D + tau_s² R + tau_p² P) e', e larger where there is little SFT (see `shape`).
+The base model (0, 0) is not trained and has Q only.
+Q's correlations are those of the item scores, shrunk towards their mean (`SHRINK` items' worth):
+a few hundred items do not tell N (N - 1) / 2 correlations. Without item scores the reported
+standard error stands in, independent between cells.
+More than `MOST` observations are averaged over the replicates of a cell, with the same noise law.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apportion.surface.rows import CellKey, ResultRow
+from apportion.surface.shape import EARLY, EARLY_HALF, TAU_D, TAU_P, TAU_S, Floats
+
+SHRINK = 100.0
+MOST = 260
+JITTER = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """See the table; counts are (N,)."""
+
+    n_sft: Floats
+    n_pref: Floats
+    z: Floats
+    items: Floats  # Q
+    same_data: Floats  # D
+    same_sft: Floats  # R
+    own_pref: Floats  # P
+    rows: int  # rows that are in, before any averaging
+    cells: int
+    replicated: int  # cells with more than one replicate
+    averaged: bool
+
+    def noise(self, theta: Floats) -> Floats:
+        """(T, N, N) for thetas (T, 14)."""
+        value = np.exp(theta)
+        d, s, p = (value[:, k, None, None] ** 2 for k in (TAU_D, TAU_S, TAU_P))
+        runs = d * self.same_data + s * self.same_sft + p * self.own_pref
+        scale = 1 + value[:, EARLY, None] * np.exp2(-self.n_sft / EARLY_HALF)
+        return np.asarray(self.items + runs * scale[:, :, None] * scale[:, None])
+
+
+@dataclass(frozen=True, eq=False)
+class _Flat:
+    """One row for each cell and replicate."""
+
+    n_sft: NDArray[np.int64]
+    n_pref: NDArray[np.int64]
+    replicate: NDArray[np.int64]
+    score: Floats
+    n_items: Floats  # effective number behind a score: from the standard error where that is all
+    lists: list[Sequence[float] | None]
+
+
+def _effective_items(row: ResultRow, items: Sequence[float] | None) -> float | None:
+    """How many right-or-wrong items would have this score's standard error."""
+    assert row.score is not None  # noqa: S101  (checked when the row was read)
+    if items is not None:
+        return float(len(items))
+    if row.stderr is not None and row.stderr > 0:
+        spread = max(row.score * (1 - row.score), 0.25 / (row.n_items or 100))
+        return max(spread / row.stderr**2, 1.0)
+    return float(row.n_items) if row.n_items else None
+
+
+def _flatten(
+    groups: dict[CellKey, list[ResultRow]], contributions: Mapping[int, Sequence[float]]
+) -> _Flat:
+    rows = [row for many in groups.values() for row in many]
+    lengths = Counter(len(c) for c in contributions.values())
+    length = lengths.most_common(1)[0][0] if lengths else -1
+    kept, counts, lists = [], [], []
+    for row in rows:
+        mine = contributions.get(id(row))
+        mine = mine if mine is not None and len(mine) == length else None
+        effective = _effective_items(row, mine)
+        if effective is not None:
+            kept.append(row)
+            counts.append(effective)
+            lists.append(mine)
+    return _Flat(
+        np.array([r.n_sft for r in kept], dtype=np.int64),
+        np.array([r.n_pref for r in kept], dtype=np.int64),
+        np.array([r.replicate for r in kept], dtype=np.int64),
+        np.array([r.score for r in kept], dtype=float),
+        np.array(counts, dtype=float),
+        lists,
+    )
+
+
+def _correlations(lists: Sequence[Sequence[float]]) -> Floats:
+    """Shrunken correlations of the items' scores between observations (N, I) -> (N, N)."""
+    y = np.asarray(lists, dtype=float)
+    n, length = y.shape
+    centred = y - y.mean(axis=1, keepdims=True)
+    size = np.sqrt((centred**2).mean(axis=1))
+    known = size > 0
+    scaled = np.where(known[:, None], centred / np.where(known, size, 1.0)[:, None], 0.0)
+    raw = scaled @ scaled.T / length
+    pairs = known[:, None] & known[None] & ~np.eye(n, dtype=bool)
+    common = float(np.clip(raw[pairs].mean(), 0.0, 0.95)) if pairs.any() else 0.0
+    weight = length / (length + SHRINK)
+    mixed = np.where(pairs, weight * raw + (1 - weight) * common, 0.0)
+    return np.asarray(mixed + np.eye(n))
+
+
+def _item_covariance(flat: _Flat) -> Floats:
+    sd = 0.5 / np.sqrt(flat.n_items + 0.5)
+    correlation = np.eye(len(sd))
+    with_items = [k for k, one in enumerate(flat.lists) if one is not None]
+    if with_items:
+        some = [flat.lists[k] for k in with_items]
+        block = _correlations([one for one in some if one is not None])
+        correlation[np.ix_(with_items, with_items)] = block
+    return sd[:, None] * correlation * sd[None]
+
+
+def observe(
+    groups: dict[CellKey, list[ResultRow]], contributions: Mapping[int, Sequence[float]]
+) -> Observations:
+    """Observations from finished cells; `contributions` has the item scores by `id(row)`."""
+    flat = _flatten(groups, contributions)
+    s, p, r, n_items = flat.n_sft, flat.n_pref, flat.replicate, flat.n_items
+    trained = (s > 0) | (p > 0)
+    same = r[:, None] == r[None]
+    both = trained[:, None] & trained[None]
+    identity = np.eye(len(s))
+    parts = {
+        "items": _item_covariance(flat) + JITTER * identity,
+        "same_data": (same & both).astype(float),
+        "same_sft": (same & (s[:, None] == s[None]) & (s > 0)[:, None]).astype(float),
+        "own_pref": identity * (p > 0),
+    }
+    z = np.arcsin(np.sqrt((n_items * flat.score + 0.375) / (n_items + 0.75)))
+    keys = list(dict.fromkeys(zip(s.tolist(), p.tolist(), strict=True)))
+    many = Counter(zip(s.tolist(), p.tolist(), strict=True))
+    averaged = len(z) > MOST and len(keys) < len(z)
+    if averaged:
+        place = {key: k for k, key in enumerate(keys)}
+        mean = np.zeros((len(keys), len(z)))
+        for column, key in enumerate(zip(s.tolist(), p.tolist(), strict=True)):
+            mean[place[key], column] = 1 / many[key]
+        z, parts = mean @ z, {name: mean @ part @ mean.T for name, part in parts.items()}
+        s, p = (np.array(side) for side in zip(*keys, strict=True))
+    return Observations(
+        n_sft=s.astype(float),
+        n_pref=p.astype(float),
+        z=z,
+        rows=len(flat.lists),
+        cells=len(keys),
+        replicated=sum(1 for count in many.values() if count > 1),
+        averaged=averaged,
+        **parts,
+    )
