@@ -16,26 +16,26 @@ from apportion.data.records import Label, labels_of, ordered_digest
 from apportion.models.resolve import ModelRef
 from test_compile import FakePool, fake_task, install, only, study
 
-# Of the plan below, before there was a choice of trainer: whoever changes one of these throws
-# finished work of every user away, and has to increase a semantics_version instead.
+# Of the plan below, since training packs its sequences (version 2): whoever changes one of these
+# throws finished work of every user away, and has to increase a semantics_version instead.
 FROZEN = {
     "generate after no training": "115460f576cc1628cdd3727c0a0c6da0",
     "score after no training": "ad67a3517bad59d06ac1046290c15259",
-    "dpo 6": "f0577b8bda2c5138597a6da350d57029",
-    "generate after sft 0 and preference 6": "ead13035fd543e8312f8aaf4bab23550",
-    "score after sft 0 and preference 6": "fdb7b9370a8230e521681cbb07b89d1c",
-    "sft 4": "1944bf073547fdd7f78ee08c10b24ce6",
-    "generate after sft 4 and preference 0": "f589421084af2f132e83adbeb7826781",
-    "score after sft 4 and preference 0": "22f76693e946241d7f264a8d995141e4",
-    "dpo 6 after sft 4": "35cdaee3ed2017a9b0a98ee3d4f71394",
-    "generate after sft 4 and preference 6": "5fb568b4f88e513b1397ed64f3ebb2fe",
-    "score after sft 4 and preference 6": "f94ef762ac44368cceb8c299fecfdc95",
-    "sft 8": "95ff4d055ba66ae0f5abc6cef734ce56",
-    "generate after sft 8 and preference 0": "925e451cbd3e1a9281ec003bae507413",
-    "score after sft 8 and preference 0": "382d019831d3a591bee2fa7a47195ae1",
-    "dpo 6 after sft 8": "9519cd932143672e1350e2d072d5494e",
-    "generate after sft 8 and preference 6": "1faa6443b2f3377c549b32dba1a19755",
-    "score after sft 8 and preference 6": "b0cd1a9f48606cbc6e1224296e90b10a",
+    "dpo 6": "1a996723babfe5fb835cca28ecf3bde4",
+    "generate after sft 0 and preference 6": "efbc6de9ea2e4648e098d1b9084ae8e4",
+    "score after sft 0 and preference 6": "9e1cd1bbf849a5ab6df7e9ed66f17f65",
+    "sft 4": "4be466f476f1ca07b32c95886bf0dd51",
+    "generate after sft 4 and preference 0": "83b24bb07b7be9736237631a146efebe",
+    "score after sft 4 and preference 0": "eb884395063aac3189e797f832b352ad",
+    "dpo 6 after sft 4": "d0e153478b44919510ecc95755ec61ea",
+    "generate after sft 4 and preference 6": "577c1dbba880bd759776af40b2422a3d",
+    "score after sft 4 and preference 6": "6b88fc6bac8f307e4c86820593b35fc0",
+    "sft 8": "c8114bc5e2550767504f53db7cca4775",
+    "generate after sft 8 and preference 0": "6e485c5cbf9e003411213ea565793591",
+    "score after sft 8 and preference 0": "779ab07c5a31d6e4fb039ba5168b6654",
+    "dpo 6 after sft 8": "679ec12d6e1048cb5b65e3375659dc59",
+    "generate after sft 8 and preference 6": "4bcc65171fdaba1579914195bc681a90",
+    "score after sft 8 and preference 6": "2b320a9b2d843d6034aeb7ee888c6f20",
 }
 
 

@@ -293,13 +293,14 @@ def faults(case: Case, monkeypatch: Any) -> dict[str, Callable[[World], Run]]:
         """Each token is predicted from itself."""
         from apportion.training import batches
 
-        def one_late(*args: Any, **kwargs: Any) -> Any:
-            batch = batches.collate(*args, **kwargs)
-            return replace(batch, place=batch.place + 1)
+        real = batches.token_logps
+
+        def one_late(model: Any, batch: Any) -> Any:
+            return real(model, replace(batch, place=batch.place + 1))
 
         with monkeypatch.context() as patch:
-            for module in ("sft", "dpo", "kto"):
-                patch.setattr(f"apportion.training.{module}.collate", one_late)
+            for module in ("batches", "sft"):
+                patch.setattr(f"apportion.training.{module}.token_logps", one_late)
             return world.native(case)
 
     found = {"wrong mask": wrong_mask, "shifted labels": shifted}

@@ -14,6 +14,7 @@ import torch
 from apportion.config.recipe import LoraRecipe, PreferenceRecipe, SftRecipe
 from apportion.training.batches import encode
 from apportion.training.dpo import dpo_loss, encode_pairs, reference_logps, train_dpo
+from apportion.training.packing import batches_for
 from apportion.training.sft import sft_loss, train_sft
 
 BETA = 0.3
@@ -37,12 +38,16 @@ def exact(model):
 def our_sft(tiny, model, weighting, micro):
     rows = [r for d in tiny.demonstrations if (r := encode(
         tiny.template, d.prompt, d.response, max_length=tiny.max_length))]  # fmt: skip
-    return total(model, sft_loss(model, rows, weighting, pad=0), len(rows), micro)
+    return total(
+        model, sft_loss(model, rows, weighting, batches_for(model, pad=0)), len(rows), micro
+    )
 
 
 def our_dpo(tiny, model, reference, micro, beta=BETA):
     rows = [r for r in encode_pairs(tiny.template, tiny.pairs, max_length=tiny.max_length) if r]
-    return total(model, dpo_loss(model, rows, reference, beta, pad=0), len(rows), micro)
+    return total(
+        model, dpo_loss(model, rows, reference, beta, batches_for(model, pad=0)), len(rows), micro
+    )
 
 
 def total(model, loss_of, n, micro):

@@ -15,6 +15,7 @@ from torch import nn
 
 from apportion.training.batches import Row
 from apportion.training.dpo import dpo_loss
+from apportion.training.packing import batches_for
 from apportion.training.sft import sft_loss
 
 # after 0: probabilities 1/4, 1/4, 1/2; after 1: 1/10, 6/10, 3/10; after 2: 1/3 each
@@ -50,7 +51,7 @@ LOG_C = math.log(1 / 4) + math.log(1 / 4) + math.log(6 / 10)
 def test_sft_by_token():
     # (log 2 + log 3 + log(10/3)) / 3 = log(20) / 3 = 0.99858
     model = Bigram()
-    loss, _ = sft_loss(model, [A, B], "token", pad=0)([0, 1], [0, 1])
+    loss, _ = sft_loss(model, [A, B], "token", batches_for(model, pad=0))([0, 1], [0, 1])
     assert loss.item() == pytest.approx(math.log(20) / 3, abs=1e-6)
     loss.backward()
     # d loss / d logit = (p - [target]) / 3 at each response position:
@@ -63,7 +64,7 @@ def test_sft_by_token():
 def test_sft_by_sequence():
     # mean of log(6) / 2 and log(10/3): (0.89588 + 1.20397) / 2 = 1.04993
     model = Bigram()
-    loss, _ = sft_loss(model, [A, B], "sequence", pad=0)([0, 1], [0, 1])
+    loss, _ = sft_loss(model, [A, B], "sequence", batches_for(model, pad=0))([0, 1], [0, 1])
     assert loss.item() == pytest.approx((math.log(6) / 2 + math.log(10 / 3)) / 2, abs=1e-6)
     loss.backward()
     # token weights: 1/4 for both tokens of A, 1/2 for the one of B
@@ -76,9 +77,9 @@ def test_sft_by_sequence():
 def test_sft_in_two_passes_is_the_same():
     for weighting in ("token", "sequence"):
         whole, parts = Bigram(), Bigram()
-        sft_loss(whole, [A, B], weighting, pad=0)([0, 1], [0, 1])[0].backward()
+        sft_loss(whole, [A, B], weighting, batches_for(whole, pad=0))([0, 1], [0, 1])[0].backward()
         for one in ([0], [1]):
-            sft_loss(parts, [A, B], weighting, pad=0)(one, [0, 1])[0].backward()
+            sft_loss(parts, [A, B], weighting, batches_for(parts, pad=0))(one, [0, 1])[0].backward()
         torch.testing.assert_close(parts.head.weight.grad, whole.head.weight.grad)
 
 
@@ -86,7 +87,9 @@ def test_dpo():
     # pair: A chosen, C rejected, reference log p -2 and -3, beta 1/2
     # margin = ((-1.79176 + 2) - (-3.28341 + 3)) / 2 = (0.20824 + 0.28341) / 2 = 0.24583
     model = Bigram()
-    loss, means = dpo_loss(model, [(A, C)], [(-2.0, -3.0)], 0.5, pad=0)([0], [0])
+    loss, means = dpo_loss(model, [(A, C)], [(-2.0, -3.0)], 0.5, batches_for(model, pad=0))(
+        [0], [0]
+    )
     margin = 0.5 * ((LOG_A + 2) - (LOG_C + 3))
     assert margin == pytest.approx(0.24583, abs=1e-5)
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-margin)), abs=1e-6)
@@ -109,7 +112,7 @@ def test_dpo_is_a_mean_over_the_effective_batch():
     # the same pair twice, one swapped: losses log(1 + e^-m) and log(1 + e^m), mean of both
     model = Bigram()
     rows, fixed = [(A, C), (C, A)], [(-2.0, -3.0), (-3.0, -2.0)]
-    loss_of = dpo_loss(model, rows, fixed, 0.5, pad=0)
+    loss_of = dpo_loss(model, rows, fixed, 0.5, batches_for(model, pad=0))
     margin = 0.5 * ((LOG_A + 2) - (LOG_C + 3))
     wanted = (math.log(1 + math.exp(-margin)) + math.log(1 + math.exp(margin))) / 2
     assert loss_of([0, 1], [0, 1])[0].item() == pytest.approx(wanted, abs=1e-6)

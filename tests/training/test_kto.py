@@ -20,6 +20,7 @@ from apportion.training.kto import (
     kto_schedule,
     train_kto,
 )
+from apportion.training.packing import batches_for
 
 KTO = KtoRecipe(beta=0.3, desirable_weight=1.5, undesirable_weight=0.7)
 LABELS = tuple(
@@ -87,7 +88,7 @@ def test_loss_gradient_and_kl(tiny, lora, seed):
     gradient = independent.gradient(other, wanted)
     assert min(kls) == 0 < 0.1 < max(kls) and [len(g) for g in rows.groups] == [3, 3, 3]
 
-    loss_of = kto_loss(model, rows, reference, KTO, pad=0)
+    loss_of = kto_loss(model, rows, reference, KTO, batches_for(model, pad=0))
     model.zero_grad()
     loss = kl = 0.0
     for group in rows.groups:

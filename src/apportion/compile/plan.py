@@ -20,7 +20,7 @@ Kind = Literal["sft", "preference", "generate", "score"]
 
 #: What a stage of each kind means; a change of its outcome for the same spec increases it.
 SEMANTICS: Mapping[Kind, int] = MappingProxyType(
-    {"sft": 1, "preference": 1, "generate": 1, "score": 1}
+    {"sft": 2, "preference": 2, "generate": 1, "score": 1}
 )
 
 

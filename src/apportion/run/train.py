@@ -84,7 +84,7 @@ def _dpo(context: Context, policy: Policy, pairs: Sequence[Pair]) -> Mapping[str
     def compute(chunk: Sequence[Any]) -> Any:
         return reference_logps(policy.model, *words, chunk, max_length=length, batch_size=batch)
 
-    names = ("parent", "model", "template", "dtype", "max_length", "stage_two")
+    names = ("parent", "model", "template", "dtype", "max_length", "stage_two", "semantics_version")
     identity = {name: plain(spec.get(name)) for name in names}
     if "quantization" in spec:
         identity["quantization"] = spec["quantization"]

@@ -6,7 +6,7 @@
 | T | length of the longest of them, in tokens | |
 | N | response tokens of all of them | |
 | V | vocabulary | |
-| ids | token ids, padded on the right | (R, T) |
+| ids | token ids, padded on the right; or packed, as one row (see `packing.py`) | (R, T) |
 | place | flat position (row * T + column) of the state that predicts a response token | (N,) |
 | target | the response tokens | (N,) |
 | row | the sequence that a response token belongs to | (N,) |
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -64,10 +64,16 @@ class Batch:
     place: torch.Tensor
     target: torch.Tensor
     row: torch.Tensor
+    n_rows: int
+    packed: Packed | None = None
 
-    @property
-    def n_rows(self) -> int:
-        return int(self.ids.shape[0])
+
+class Packed(Protocol):
+    """How sequences share one row of ids (see `packing.py`)."""
+
+    def within(self, lm: Any) -> AbstractContextManager[dict[str, Any]]:
+        """Within: `lm` knows which token sees which; what its forward pass is given besides ids."""
+        ...
 
 
 def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> Batch:
@@ -89,6 +95,7 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> Batch:
         torch.tensor(place).to(device),
         torch.tensor(target).to(device),
         torch.tensor(owner).to(device),
+        n_rows=len(rows),
     )
 
 
@@ -112,8 +119,9 @@ def token_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
     The output layer runs at the response's positions only.
     """
     lm = causal_lm(model)
-    with _only_at(lm.get_output_embeddings(), batch.place), _precision(lm):
-        logits = lm(input_ids=batch.ids, use_cache=False).logits[0]
+    packed = nullcontext({}) if batch.packed is None else batch.packed.within(lm)
+    with _only_at(lm.get_output_embeddings(), batch.place), _precision(lm), packed as more:
+        logits = lm(input_ids=batch.ids, use_cache=False, **more).logits[0]
     if logits.dtype != torch.float64:
         logits = logits.float()
     return -nn.functional.cross_entropy(logits, batch.target, reduction="none")
@@ -134,7 +142,20 @@ def _precision(lm: Any) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within: every module is in evaluation mode (no dropout); then as it was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 CPU_TOKENS = 512  # of one forward pass: activations of small models then stay in the cache
+PACKED_TOKENS = 768  # of one packed pass: measured, see docs/log.md
 
 
 def micro_batches(
@@ -158,3 +179,19 @@ def micro_batches(
             passes.append([])
         passes[-1].append(index)
     return passes
+
+
+def token_passes(chosen: Sequence[int], costs: Sequence[int]) -> list[list[int]]:
+    """One effective batch, packed, cut into passes of about equally many tokens.
+
+    As few as keep near `PACKED_TOKENS` each; in the order given. `costs`: tokens of every example.
+    """
+    total = sum(costs[index] for index in chosen)
+    n = max(1, round(total / PACKED_TOKENS))
+    passes: list[list[int]] = [[] for _ in range(n)]
+    before = 0
+    for index in chosen:
+        # by the middle of the example, so that every pass ends nearest to its share
+        passes[min(n - 1, int((before + costs[index] / 2) * n / total))].append(index)
+        before += costs[index]
+    return [found for found in passes if found]

@@ -22,8 +22,9 @@ from apportion.config.recipe import PreferenceRecipe
 from apportion.data.records import Pair
 from apportion.errors import StageError
 from apportion.models.template import Template
-from apportion.training.batches import Row, collate, encode, sequence_logps
-from apportion.training.loop import Loss, OnStep, StepLog, evaluating, fit
+from apportion.training.batches import Row, encode, evaluating, sequence_logps
+from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.packing import Batches, batches_for
 
 PairRows = tuple[Row, Row]
 Reference = tuple[Sequence[float | None], Sequence[float | None]]
@@ -62,23 +63,22 @@ def reference_logps(
     kept.sort(key=lambda pair: len(pair[1][0].ids) + len(pair[1][1].ids))
     chosen: list[float | None] = [None] * len(found)
     rejected: list[float | None] = [None] * len(found)
+    batches = batches_for(model, pad=tokenizer.pad_token_id)
     with evaluating(model), torch.no_grad():
         for begin in range(0, len(kept), batch_size):
             part = kept[begin : begin + batch_size]
-            both = _pair_logps(model, [rows for _, rows in part], tokenizer.pad_token_id)
+            both = _pair_logps(model, [rows for _, rows in part], batches)
             for (index, _), w, l_ in zip(part, *(half.tolist() for half in both), strict=True):
                 chosen[index], rejected[index] = w, l_
     return chosen, rejected
 
 
 def _pair_logps(
-    model: nn.Module, rows: Sequence[PairRows], pad: int
+    model: nn.Module, rows: Sequence[PairRows], batches: Batches
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """log p of chosen and of rejected, in nats, from one forward pass: each (pairs,)."""
-    device = next(model.parameters()).device
-    both = [chosen for chosen, _ in rows] + [rejected for _, rejected in rows]
-    logps = sequence_logps(model, collate(both, pad=pad, device=device))
-    return logps[: len(rows)], logps[len(rows) :]
+    logps = sequence_logps(model, batches.of(rows)).view(-1, 2)
+    return logps[:, 0], logps[:, 1]
 
 
 def train_dpo(
@@ -109,14 +109,16 @@ def train_dpo(
                 raise StageError("the reference lacks a pair that is trained on.")
             rows.append(pair)
             fixed.append((v, m))
+    batches = batches_for(model, pad=tokenizer.pad_token_id)
     return fit(
         model,
-        dpo_loss(model, rows, fixed, recipe.beta, pad=tokenizer.pad_token_id),
+        dpo_loss(model, rows, fixed, recipe.beta, batches),
         [len(chosen.ids) + len(rejected.ids) for chosen, rejected in rows],
         recipe,
         seed=seed,
         on_step=on_step,
         constants={"dropped": float(len(found) - len(rows))},
+        costs=batches.costs(rows),
     )
 
 
@@ -125,15 +127,14 @@ def dpo_loss(
     rows: Sequence[PairRows],
     reference: Sequence[tuple[float, float]],
     beta: float,
-    *,
-    pad: int,
+    batches: Batches,
 ) -> Loss:
     """A function from a forward pass's indices to its part of its effective batch's loss."""
 
     def loss_of(
         micro: Sequence[int], batch: Sequence[int]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        w, l_ = _pair_logps(model, [rows[index] for index in micro], pad)
+        w, l_ = _pair_logps(model, [rows[index] for index in micro], batches)
         fixed = torch.tensor([reference[index] for index in micro]).to(w)
         margin = beta * ((w - fixed[:, 0]) - (l_ - fixed[:, 1]))
         share = 1.0 / len(batch)

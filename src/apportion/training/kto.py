@@ -27,8 +27,9 @@ from apportion.config.recipe import KtoRecipe, PreferenceRecipe
 from apportion.data.records import Label
 from apportion.errors import StageError, StudyError
 from apportion.models.template import Template
-from apportion.training.batches import Row, collate, sequence_logps
-from apportion.training.loop import Loss, OnStep, StepLog, evaluating, fit
+from apportion.training.batches import Row, evaluating, sequence_logps
+from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.packing import Batches, batches_for
 
 Reference = tuple[Sequence[float], Sequence[float]]  # log p of matched, of mismatched responses
 
@@ -134,23 +135,17 @@ def kto_reference(
 
     Call it on the model that training starts from (a new adapter has no effect yet).
     """
-    return (
-        _logps(model, rows.matched, tokenizer.pad_token_id, batch_size),
-        _logps(model, rows.mismatched, tokenizer.pad_token_id, batch_size),
-    )
-
-
-def _logps(model: nn.Module, rows: Sequence[Row], pad: int, batch_size: int) -> list[float]:
-    device = next(model.parameters()).device
-    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
-    found = [0.0] * len(rows)
+    pairs = list(zip(rows.matched, rows.mismatched, strict=True))  # a label's two begin alike
+    batches = batches_for(model, pad=tokenizer.pad_token_id)
+    by_length = sorted(range(len(pairs)), key=lambda i: max(len(row.ids) for row in pairs[i]))
+    found = [(0.0, 0.0)] * len(pairs)
     with evaluating(model), torch.no_grad():
-        for begin in range(0, len(rows), batch_size):
+        for begin in range(0, len(pairs), batch_size):
             part = by_length[begin : begin + batch_size]
-            batch = collate([rows[index] for index in part], pad=pad, device=device)
-            for index, value in zip(part, sequence_logps(model, batch).tolist(), strict=True):
-                found[index] = value
-    return found
+            logps = sequence_logps(model, batches.of([pairs[index] for index in part]))
+            for index, (matched, other) in zip(part, logps.view(-1, 2).tolist(), strict=True):
+                found[index] = (matched, other)
+    return [matched for matched, _ in found], [other for _, other in found]
 
 
 def train_kto(
@@ -179,7 +174,7 @@ def train_kto(
         )
     return fit(
         model,
-        kto_loss(model, rows, reference, kto, pad=tokenizer.pad_token_id),
+        kto_loss(model, rows, reference, kto, batches_for(model, pad=tokenizer.pad_token_id)),
         [len(row.ids) for row in rows.matched],
         recipe,
         seed=seed,
@@ -190,14 +185,13 @@ def train_kto(
 
 
 def kto_loss(
-    model: nn.Module, rows: KtoRows, reference: Reference, kto: KtoRecipe, *, pad: int
+    model: nn.Module, rows: KtoRows, reference: Reference, kto: KtoRecipe, batches: Batches
 ) -> Loss:
     """A function from a group (in the order of the rows) to its part of its step's loss."""
     device = next(model.parameters()).device
 
     def logps(of: Sequence[Row], group: Sequence[int], fixed: Sequence[float]) -> Any:
-        batch = collate([of[index] for index in group], pad=pad, device=device)
-        under_policy = sequence_logps(model, batch)
+        under_policy = sequence_logps(model, batches.of([[of[index]] for index in group]))
         return under_policy, torch.tensor([fixed[index] for index in group]).to(under_policy)
 
     def loss_of(

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import nn
 from apportion.config.recipe import StageRecipe
 from apportion.errors import StageError, StudyError
 from apportion.models.policy import adapters_of
-from apportion.training.batches import micro_batches
+from apportion.training.batches import evaluating, micro_batches, token_passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,14 @@ def fit(
     on_step: OnStep | None = None,
     constants: dict[str, float] | None = None,
     schedule: Schedule | None = None,
+    costs: Sequence[int] | None = None,
 ) -> list[StepLog]:
     """Train the trainable weights of `model` in place; one record per step.
 
     `lengths`: tokens per example, prompt and response. `on_step(record, steps in all)`.
     `schedule`: what every step sees, where that is part of what a method means; else a new
     permutation per epoch, cut into the forward passes that suit the machine.
+    `costs`: tokens that are computed per example, where examples are packed; empty: padded.
     `constants` are added to every record's `extra`.
     Random streams come from `seed`; modes and the caller's random state are restored.
     Raises StageError where loss or gradient is not finite, StudyError for an unusable optimiser.
@@ -75,6 +78,8 @@ def fit(
         size, on_cpu = recipe.micro_batch_size, trained[0].device.type == "cpu"
         schedule = [
             micro_batches(batch, lengths, size, cpu=on_cpu)
+            if size or costs is None
+            else token_passes(batch, costs)
             for batch in effective_batches(len(lengths), recipe, seed)
         ]
     optimizer, scheduler = _optimizer(model, recipe, len(schedule))
@@ -128,18 +133,6 @@ def check_finite(log: StepLog, steps: int) -> None:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within: every module is in evaluation mode (no dropout); then as it was."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextmanager
 def _training_state(model: nn.Module, seed: int) -> Iterator[None]:
     """Within: only the newest adapter's dropout is active, drawn under `seed`.
 
@@ -166,7 +159,8 @@ def _optimizer(model: nn.Module, recipe: StageRecipe, steps: int) -> tuple[Any, 
         for decay, weights in zip((recipe.weight_decay, 0.0), _by_decay(model), strict=True)
         if weights
     ]
-    optimizer = _adamw(recipe)(groups, lr=recipe.learning_rate)
+    on = {weight.device.type for weight in model.parameters() if weight.requires_grad}
+    optimizer = _adamw(recipe, fused=on <= {"cpu", "cuda"})(groups, lr=recipe.learning_rate)
     schedule = "constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule
     warmup = math.ceil(recipe.warmup_ratio * steps)
     return optimizer, get_scheduler(
@@ -191,10 +185,10 @@ def _by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]
     return decayed, free
 
 
-def _adamw(recipe: StageRecipe) -> Callable[..., torch.optim.Optimizer]:
-    """The optimiser's class; StudyError where the 8-bit one cannot be had."""
+def _adamw(recipe: StageRecipe, *, fused: bool) -> Callable[..., torch.optim.Optimizer]:
+    """Makes the optimiser; StudyError where the 8-bit one cannot be had."""
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW
+        return partial(torch.optim.AdamW, fused=fused)
     mend = "install bitsandbytes on a machine with a CUDA GPU, or set `optimizer: adamw`."
     where = "recipe.optimizer"
     try:

@@ -21,8 +21,9 @@ from torch import nn
 from apportion.config.recipe import SftRecipe
 from apportion.data.records import Demonstration
 from apportion.models.template import Template
-from apportion.training.batches import Row, collate, encode, token_logps
+from apportion.training.batches import Row, encode, token_logps
 from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.packing import Batches, batches_for
 
 
 def train_sft(
@@ -46,22 +47,26 @@ def train_sft(
         for d in demonstrations
     ]
     rows = [row for row in found if row is not None]
+    batches = batches_for(model, pad=tokenizer.pad_token_id)
     return fit(
         model,
-        sft_loss(model, rows, recipe.loss_weighting, pad=tokenizer.pad_token_id),
+        sft_loss(model, rows, recipe.loss_weighting, batches),
         [len(row.ids) for row in rows],
         recipe,
         seed=seed,
         on_step=on_step,
         constants={"dropped": float(len(found) - len(rows))},
+        costs=batches.costs([[row] for row in rows]),
     )
 
 
 def sft_loss(
-    model: nn.Module, rows: Sequence[Row], weighting: Literal["token", "sequence"], *, pad: int
+    model: nn.Module,
+    rows: Sequence[Row],
+    weighting: Literal["token", "sequence"],
+    batches: Batches,
 ) -> Loss:
     """A function from a forward pass's indices to its part of its effective batch's loss."""
-    device = next(model.parameters()).device
 
     def loss_of(
         micro: Sequence[int], batch: Sequence[int]
@@ -70,9 +75,9 @@ def sft_loss(
             shares = [1.0 / sum(rows[index].n_response for index in batch)] * len(micro)
         else:
             shares = [1.0 / (rows[index].n_response * len(batch)) for index in micro]
-        tokens = collate([rows[index] for index in micro], pad=pad, device=device)
+        tokens = batches.of([[rows[index]] for index in micro])
         logps = token_logps(model, tokens)
-        weight = torch.tensor(shares, dtype=logps.dtype, device=device)[tokens.row]
+        weight = torch.tensor(shares, dtype=logps.dtype, device=logps.device)[tokens.row]
         return -(logps * weight).sum(), {}
 
     return loss_of
