@@ -87,7 +87,8 @@ def doubts(
         row.share for k, row in enumerate(rows) if k != best and row.difference.p_better < 1 - delta
     ]
     if close:
-        shown = ranges(close, [row.share for row in rows])
+        every = len(close) == len(rows) - 1
+        shown = ["any other share"] if every else ranges(close, [row.share for row in rows])
         reasons.append(
             f"{percent(rows[best].share)} on SFT cannot be told apart from {and_list(shown)} "
             f"(less than {percent(1 - delta)} sure that it is better)"

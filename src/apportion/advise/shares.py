@@ -133,7 +133,10 @@ def advise(
         expected_score=rows[best].expected_score,
         score_interval=rows[best].score_interval,
         safe_shares=tuple(float(s) for s in line.shares[p_safe >= 1 - delta]),
-        best_share_region=best_region(line.shares, stats, delta),
+        # Among fine shares the recommended one may be best itself less often than its neighbours.
+        best_share_region=tuple(
+            sorted({*best_region(line.shares, stats, delta), rows[best].share})
+        ),
         expected_regret=float(worst[best]),
         q90_regret=float(max(s.q90_regret[best] for s in of_ends)),
         baselines=baselines(surface.estimate, line, best, delta),

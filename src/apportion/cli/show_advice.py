@@ -64,7 +64,8 @@ def _headline(advice: Advice) -> None:
         for row in advice.shares
         if row.share != advice.share and row.difference.p_better < 1 - advice.delta
     )
-    close = f"; cannot be told apart from {_ranges(tied, grid)}" if tied else ""
+    others = "any other share" if len(tied) == len(grid) - 1 else _ranges(tied, grid)
+    close = f"; cannot be told apart from {others}" if tied else ""
     out.print(
         f"  score {points(advice.expected_score)} ({_span(advice.score_interval)}), "
         f"regret {points(advice.expected_regret)}; {sure}{close}; "
