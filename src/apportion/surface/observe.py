@@ -14,7 +14,8 @@ The base model (0, 0) is not trained and has Q only.
 Q's correlations are those of the item scores, shrunk towards their mean (`SHRINK` items' worth):
 a few hundred items do not tell N (N - 1) / 2 correlations. Without item scores the reported
 standard error stands in, independent between cells.
-More than `MOST` observations are averaged over the replicates of a cell, with the same noise law.
+More than `MOST` observations are averaged over the replicates of a cell, with the same noise law;
+very large tables by `merge`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from apportion.surface.merge import merge
 from apportion.surface.rows import CellKey, ResultRow
 from apportion.surface.shape import EARLY, EARLY_HALF, TAU_D, TAU_P, TAU_S, Floats
 
 SHRINK = 100.0
 MOST = 260
+GROUPS = 120  # observations that a very large table is merged into
+VERY_MANY = 1500  # rows from which matrices of rows by rows are not made
 JITTER = 1e-6
 
 
@@ -134,12 +138,45 @@ def _item_covariance(flat: _Flat) -> Floats:
     return sd[:, None] * correlation * sd[None]
 
 
+def _scaled(flat: _Flat) -> Floats:
+    n = flat.n_items
+    return np.asarray(np.arcsin(np.sqrt((n * flat.score + 0.375) / (n + 0.75))))
+
+
+def _merged(flat: _Flat) -> Observations:
+    """A very large table, merged into at most `GROUPS` observations."""
+    with_items = [one for one in flat.lists if one is not None][:MOST]
+    block = _correlations(with_items) if len(with_items) > 1 else np.eye(1)
+    apart = ~np.eye(len(block), dtype=bool)
+    common = float(block[apart].mean()) if apart.any() else 0.0
+    many = Counter(zip(flat.n_sft.tolist(), flat.n_pref.tolist(), strict=True))
+    found = merge(
+        flat.n_sft, flat.n_pref, flat.replicate, _scaled(flat), 0.25 / (flat.n_items + 0.5),
+        common=common, most=GROUPS,
+    )  # fmt: skip
+    return Observations(
+        n_sft=found.n_sft,
+        n_pref=found.n_pref,
+        z=found.z,
+        items=found.items + JITTER * np.eye(len(found.z)),
+        same_data=found.same_data,
+        same_sft=found.same_sft,
+        own_pref=found.own_pref,
+        rows=len(flat.lists),
+        cells=len(many),
+        replicated=sum(1 for count in many.values() if count > 1),
+        averaged=True,
+    )
+
+
 def observe(
     groups: dict[CellKey, list[ResultRow]], contributions: Mapping[int, Sequence[float]]
 ) -> Observations:
     """Observations from finished cells; `contributions` has the item scores by `id(row)`."""
     flat = _flatten(groups, contributions)
-    s, p, r, n_items = flat.n_sft, flat.n_pref, flat.replicate, flat.n_items
+    if len(flat.lists) > VERY_MANY:
+        return _merged(flat)
+    s, p, r = flat.n_sft, flat.n_pref, flat.replicate
     trained = (s > 0) | (p > 0)
     same = r[:, None] == r[None]
     both = trained[:, None] & trained[None]
@@ -150,7 +187,7 @@ def observe(
         "same_sft": (same & (s[:, None] == s[None]) & (s > 0)[:, None]).astype(float),
         "own_pref": identity * (p > 0),
     }
-    z = np.arcsin(np.sqrt((n_items * flat.score + 0.375) / (n_items + 0.75)))
+    z = _scaled(flat)
     keys = list(dict.fromkeys(zip(s.tolist(), p.tolist(), strict=True)))
     many = Counter(zip(s.tolist(), p.tolist(), strict=True))
     averaged = len(z) > MOST and len(keys) < len(z)
