@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for name, why in why_not.items():
         print(f"{name} cannot run: {why}", file=sys.stderr)
-    return _of_jobs(jobs, places, names, asked)
+    try:
+        return _of_jobs(jobs, places, names, asked)
+    except KeyboardInterrupt:  # between two chunks; within one, the run itself ends in order
+        return 130
 
 
 def _of_jobs(
