@@ -51,6 +51,12 @@ def check(
     from apportion.cli.show_run import show_survey
 
     show_survey(answer)
+    if checked.study.search.strategy == "adaptive":
+        console().print(
+            "search: adaptive: these are the figures of the whole grid, the most that the search "
+            "can cost; it stops as soon as the split is sure enough.",
+            markup=False,
+        )
     for line in warnings:
         console().print(f"note: {line}.", markup=False)
 
