@@ -13,8 +13,8 @@ adaptive   `search: adaptive`, the learnt prior
 random     the same first cells, then cells in random order, advice from the same surface
 five       five shares at the largest target, the best of them (nearest cells of the lattice)
 
-For each, regret after every step; the table says how many replays are within a point by what part of
-the cost, and when the search itself stopped.
+For each, regret after every step; the table says how many replays are within a point by what part
+of the cost, and when the search itself stopped.
 """
 
 from __future__ import annotations
