@@ -11,7 +11,7 @@ from apportion.sandbox import math
 from apportion.tasks.registry import EMBEDDED, get_task
 
 #: (least, most) millions of parameters
-SIZES = {"tiny": (0.4, 0.6), "small": (1.5, 2.5)}
+SIZES = {"tiny": (0.4, 0.6), "small": (1.5, 2.5), "medium": (4.5, 5.5)}
 
 
 @settings(max_examples=100)

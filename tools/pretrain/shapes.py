@@ -38,7 +38,7 @@ FILE = 2_097_152  # tokens in a file of rows
 SHAPES = {
     "tiny": Shape(96, 3, 4, 256, 14 * FILE, 5e-3, 0, 16),
     "small": Shape(192, 4, 6, 512, 14 * FILE, 4e-3, 0, 16),
-    "medium": Shape(288, 5, 9, 704, 7 * FILE, 2.5e-3, 4, 8),
+    "medium": Shape(288, 5, 9, 704, 6 * FILE, 2.5e-3, 4, 8),
 }
 
 
