@@ -60,7 +60,12 @@ class Search(Frozen):
 
     @model_validator(mode="after")
     def _read_by_someone(self) -> Search:
-        extra = self.model_fields_set - {"strategy"}
+        fields = type(self).model_fields
+        extra = {
+            name
+            for name in self.model_fields_set - {"strategy"}
+            if getattr(self, name) != fields[name].default
+        }
         if self.strategy == "grid" and extra:
             raise wrong(
                 f"the grid uses no {', '.join(sorted(extra))}.",
