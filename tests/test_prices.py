@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apportion.config.price import Terms
+from apportion.config.price_presets import PRICES
 from apportion.config.study import PriceRange, Prices, Study
 from apportion.errors import StudyError
 from apportion.prices import (
     Amount,
     corners,
     counts,
+    effective,
+    end,
     exact,
     exact_spend,
     is_definite,
     mid,
+    orders,
     parse_budget,
     parse_have,
     parse_price,
@@ -73,6 +79,110 @@ def test_both_counts_grow_with_a_budget_of_examples(share: float, budgets: tuple
     less, more = (counts(share, budget) for budget in sorted(budgets))
     # Rounding half to even may move one example from one kind to the other.
     assert less[0] <= more[0] and less[1] <= more[1] + 1
+
+
+terms = st.builds(
+    Terms,
+    price=cents,
+    fixed=st.integers(0, 10**5).map(lambda n: n / 100),
+    rejected=st.integers(0, 99).map(lambda n: n / 100),
+    redundancy=st.integers(10, 100).map(lambda n: n / 10),
+)
+
+
+def paid(n: int, price: Terms) -> Fraction:
+    """What n usable examples cost, by its definition: the fewest whole ones that yield n."""
+    kept = 1 - exact(price.rejected)
+    bought = ceil(n / kept)
+    assert bought * kept >= n and (bought == 0 or (bought - 1) * kept < n)
+    money = bought * exact(price.price) * exact(price.redundancy)  # type: ignore[arg-type]
+    return money + (exact(price.fixed) if n else 0)
+
+
+@given(share=shares, budget=money, sft=terms, preference=terms)
+def test_terms_never_overspend_and_one_more_is_not_affordable(
+    share: float, budget: float, sft: Terms, preference: Terms
+) -> None:
+    price = Prices(sft=sft, preference=preference)
+    n_sft, n_pref = counts(share, budget, price)
+    total, part = exact(budget), exact(share) * exact(budget)
+    assert paid(n_sft, sft) + paid(n_pref, preference) == exact_spend(n_sft, n_pref, price) <= total
+    assert paid(n_sft, sft) <= part < paid(n_sft + 1, sft)
+    if share == 1:
+        assert n_pref == 0
+    else:
+        assert paid(n_pref + 1, preference) > total - paid(n_sft, sft)
+
+
+@given(budget=money, sft=terms, preference=terms)
+def test_the_ends_pay_the_fixed_cost_of_one_kind(
+    budget: float, sft: Terms, preference: Terms
+) -> None:
+    price = Prices(sft=sft, preference=preference)
+    for share, one in ((0, preference), (1, sft)):
+        bought = counts(share, budget, price)
+        kind = 1 - share
+        assert bought[1 - kind] == 0
+        assert exact_spend(*bought, price) == paid(bought[kind], one)
+
+
+@given(share=shares, budgets=st.tuples(money, money), sft=terms)
+def test_demonstrations_grow_with_the_budget_on_terms_too(
+    share: float, budgets: tuple[float, float], sft: Terms
+) -> None:
+    less, more = (counts(share, budget, Prices(sft=sft)) for budget in sorted(budgets))
+    assert less[0] <= more[0]
+
+
+def test_terms_by_hand() -> None:
+    price = Prices(
+        sft=Terms(price=2, fixed=100, rejected=0.2, redundancy=1.5),
+        preference=Terms(price=0.5, rejected=0.5),
+    )
+    # 1,000 buys demonstrations for 500: 400 after the fee, 133 at 3 each, of which 106.4 pass.
+    n_sft, n_pref = counts(0.5, 1000, price)
+    assert (n_sft, orders(n_sft, 0, price)[0]) == (106, 133)  # ceil(106 / 0.8) = 133
+    # They cost 100 + 399; the other 501 buy 1,002 units, of which half pass.
+    assert n_pref == 501
+    assert spend(106, 501, price) == 1000
+    assert effective(price) == (3.75, 1.0)
+    # A share too small for the fee buys no demonstrations and pays no fee.
+    assert counts(0.1, 1000, price) == (0, 1000)
+    # What is left at a large share may not reach for the other kind's fee.
+    dear = Prices(sft=1, preference=Terms(price=1, fixed=200))
+    assert counts(0.9, 1000, dear) == (900, 0)
+    assert counts(0.8, 1000, dear) == (800, 0)
+    assert counts(0.7, 1000, dear) == (700, 100)
+
+
+def test_ranges_and_terms_together() -> None:
+    loose = Prices(sft=Terms(price="0.4..0.8", fixed=7), preference=2)  # type: ignore[arg-type]
+    assert not is_definite(loose)
+    with pytest.raises(ValueError, match="definite"):
+        counts(0.5, 100, loose)
+    assert mid(loose).sft == Terms(price=0.6000000000000001, fixed=7)
+    assert [p.sft for p in corners(loose)] == [Terms(price=p, fixed=7) for p in (0.4, 0.8)]
+    assert end(loose, "high").sft == Terms(price=0.8, fixed=7)
+
+
+def test_terms_that_say_only_a_price_are_that_price() -> None:
+    assert Prices.model_validate({"sft": {"price": 2.5, "rejected": 0}}).sft == 2.5
+
+
+def test_presets_are_prices_with_sources() -> None:
+    human = Prices.model_validate("human")
+    assert human == Prices(sft=PriceRange(low=0.5, high=1), preference=PriceRange(low=0.5, high=1))
+    assert Prices.model_validate({"preset": "human", "sft": 3}).sft == 3
+    assert Prices.model_validate("synthetic") == Prices(sft=0.001, preference=0.001)
+    frontier = Prices.model_validate("frontier")
+    # The demonstration costs what Alpaca's did (500 / 52,000), and 1 to 2 times a preference.
+    assert frontier.sft == round(500 / 52_000, 4)
+    assert isinstance(frontier.preference, PriceRange)
+    assert frontier.sft / frontier.preference.high == 1  # type: ignore[operator]
+    assert frontier.sft / frontier.preference.low == 2  # type: ignore[operator]
+    for preset in PRICES.values():
+        for source in (preset.sft_source, preset.preference_source):
+            assert "arXiv" in source or "Alpaca" in source
 
 
 @pytest.mark.parametrize(
@@ -210,6 +320,17 @@ def test_parse_what_the_user_has_and_pays() -> None:
     for wrong in (["300"], ["dpo=1"], ["sft=1", "sft=2"], ["sft=-1"], ["sft=1.5"], ["sft="]):
         with pytest.raises(StudyError):
             parse_have(wrong)
-    for wrong in (["2"], ["dpo=1"], ["sft=1", "sft=2"], ["sft=0"]):
+    assert parse_prices(["sft=2.5,fixed=$200,rejected=10%, redundancy=3"]) == Prices(
+        sft=Terms(price=2.5, fixed=200, rejected=0.1, redundancy=3)
+    )
+    assert parse_prices(["sft=3", "human"]) == Prices.model_validate({"preset": "human", "sft": 3})
+    over = Prices(sft=5, preference=7)
+    assert parse_prices(["sft=3"], over) == Prices(sft=3, preference=7)
+    assert parse_prices(["synthetic"], over) == Prices.model_validate("synthetic")
+    for wrong in (["2"], ["dpo=1"], ["sft=1", "sft=2"], ["sft=0"], ["humans"],
+                  ["human", "synthetic"], ["sft=human"], ["sft=1,5"], ["sft=1,fee=2"],
+                  ["sft=1,fixed=2,fixed=3"], ["sft=1,fixed=x"], ["sft=1,rejected=1"],
+                  ["sft=1,rejected=100%"], ["sft=1,redundancy=0.5"], ["sft=1,fixed=-1"],
+                  ["sft=,fixed=1"], ["sft=1,"], ["sft=1,fixed=1e999"]):  # fmt: skip
         with pytest.raises(StudyError):
             parse_prices(wrong)

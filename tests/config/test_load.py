@@ -9,6 +9,7 @@ import pytest
 
 from apportion.config.load import load_study
 from apportion.config.presets import DECODINGS, RECIPES
+from apportion.config.price import Terms
 from apportion.config.recipe import Recipe
 from apportion.config.study import PriceRange, Study
 from apportion.errors import ManyErrors, StudyError
@@ -72,6 +73,8 @@ def test_a_byte_order_mark_and_windows_rows_are_accepted(tmp_path: Path) -> None
         ("0.40..0.90", PriceRange(low=0.4, high=0.9)),
         ("{low: 0.4, high: 0.9}", PriceRange(low=0.4, high=0.9)),
         ("0.5..0.5", 0.5),
+        ("{price: $2, fixed: 200}", Terms(price=2, fixed=200)),
+        ("{price: 2, redundancy: 1}", 2.0),
     ],
 )
 def test_prices(tmp_path: Path, written: str, price: object) -> None:

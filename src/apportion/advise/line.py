@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from apportion.advise.rules import measured_rules
 from apportion.config.budget import Prices
 from apportion.errors import ResultsError
-from apportion.prices import Amount, counts, is_definite
+from apportion.prices import Amount, counts, is_definite, spend
 from apportion.surface.hierarchy import Estimate
 from apportion.surface.model import Surface
 
@@ -135,10 +135,8 @@ def check_question(surface: Surface, amount: Amount, prices: Prices) -> None:
 
 
 def _check_reach(surface: Surface, amount: Amount, prices: Prices) -> None:
-    price = (
-        (1.0, 1.0) if amount.unit == "examples" else (float(prices.sft), float(prices.preference))  # type: ignore[arg-type]
-    )
-    spent = [c.n_sft * price[0] + c.n_pref * price[1] for c in surface.estimate.cells]
+    paid = Prices() if amount.unit == "examples" else prices
+    spent = [spend(c.n_sft, c.n_pref, paid) for c in surface.estimate.cells]
     largest, smallest = max(spent), min(s for s in spent if s > 0)
     if amount.value > MOST_TIMES * largest or amount.value < smallest / MOST_TIMES:
         raise ResultsError(
@@ -163,6 +161,12 @@ def lines_at(
         check_question(surface, amount, prices)
     shares = shares_of(surface.estimate, amount.value, have)
     plans = [counts_of(shares, amount, prices) for prices in corners]
+    if not any(a + b for plan in plans for a, b in plan):
+        raise ResultsError(
+            f"a budget of {amount.value:g} buys nothing at these prices.",
+            field="budget",
+            mend="Give a budget above the fixed cost and the price of one example.",
+        )
     n_sft = np.array([[have[0] + a for a, _ in plan] for plan in plans], dtype=float)
     n_pref = np.array([[have[1] + b for _, b in plan] for plan in plans], dtype=float)
     points = np.stack([n_sft.ravel(), n_pref.ravel()], axis=1)

@@ -3,7 +3,7 @@
 | symbol | meaning                                                                    | shape |
 |--------|----------------------------------------------------------------------------|-------|
 | have   | examples owned                                                             | 2     |
-| step   | money of the next batch, at most what is left                              |       |
+| step   | money of the next batch, at most what is left; pays its fixed costs too     |       |
 | mu_0   | drawn score of what is owned                                               | D     |
 | mu_o   | drawn score after the step, for each way to spend it                        | D     |
 | gain   | mu_o - mu_0, on the same draws: what the surface's level is cancels         | D     |
@@ -15,12 +15,15 @@ the whole rest of the budget is not: then stopping is.
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 
 from apportion.advise.line import Floats
 from apportion.advise.types import Kind, NextPurchase, Way
 from apportion.config.budget import Prices
-from apportion.prices import Amount, counts
+from apportion.prices import Amount, Cost, costs_of, counts, exact
 from apportion.surface.hierarchy import interval
 from apportion.surface.model import Surface
 
@@ -29,15 +32,16 @@ WORTH = 0.005  # half a point: a batch that gains less is not worth buying
 
 
 def _towards(
-    have: tuple[int, int], target: tuple[int, int], price: tuple[float, float], step: float
+    have: tuple[int, int], target: tuple[int, int], costs: tuple[Cost, Cost], step: Fraction
 ) -> tuple[int, int]:
     """Counts for `step` money in the proportion that is still lacking."""
+    sft, preference = costs
     lacking = [max(t - h, 0) for t, h in zip(target, have, strict=True)]
-    cost = lacking[0] * price[0] + lacking[1] * price[1]
-    part = min(step / cost, 1.0) if cost else 0.0
-    n_sft = int(part * lacking[0] + 1e-9)
-    left = min(step, cost) - n_sft * price[0]
-    return n_sft, min(lacking[1], int(left / price[1] + 1e-9))
+    fixed = sum((c.fixed for c, n in zip(costs, lacking, strict=True) if n), Fraction(0))
+    rest = sft.of(lacking[0]) + preference.of(lacking[1]) - fixed
+    part = min(max(step - fixed, Fraction(0)) / rest, Fraction(1)) if rest else Fraction(0)
+    n_sft = min(floor(part * lacking[0]), sft.buys(step))
+    return n_sft, min(lacking[1], preference.buys(step - sft.of(n_sft)))
 
 
 def _way(kind: Kind, bought: tuple[int, int], gain: Floats) -> Way:
@@ -60,14 +64,13 @@ def next_purchase(
     `prices` are definite; `target`: the counts to end with, what is owned included.
     """
     examples = amount.unit == "examples"
-    price = (1.0, 1.0) if examples else (float(prices.sft), float(prices.preference))  # type: ignore[arg-type]
     wanted = PART * amount.value if step is None else step
     money = min(float(round(wanted)) if examples else wanted, amount.value)
     paid = None if examples else prices
     ways: dict[Kind, tuple[int, int]] = {
         "demonstrations": counts(1.0, money, paid),
         "preference units": counts(0.0, money, paid),
-        "towards the split": _towards(have, target, price, money),
+        "towards the split": _towards(have, target, costs_of(paid), exact(money)),
     }
     ways = {kind: bought for kind, bought in ways.items() if sum(bought)}
     if not ways:

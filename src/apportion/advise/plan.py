@@ -4,7 +4,7 @@
 |---------|------------------------------------------------------------------------------|-------|
 | B, s    | budget in money; share of it that buys demonstrations                        |       |
 | corners | the price pairs at the ends of the price ranges (one when both are known)    | P     |
-| n       | have + what s buys: n_sft = have_sft + s B / p_sft, n_pref likewise          | K     |
+| n       | have + what s of B buys, fixed costs and rejects paid                        | K     |
 | mu      | drawn scores along the line of one corner                                    | D, K  |
 | worst   | the largest expected regret of a share over the corners                      | K     |
 
@@ -31,7 +31,7 @@ from apportion.advise.plan_types import (
     PricePoint,
     Purchase,
 )
-from apportion.advise.purchase import buys, definite, first_purchase
+from apportion.advise.purchase import buys, first_purchase
 from apportion.advise.regret import (
     DELTA,
     EPSILON,
@@ -44,7 +44,7 @@ from apportion.advise.regret import (
 from apportion.advise.rules import FIXED
 from apportion.config.budget import Prices
 from apportion.errors import StudyError
-from apportion.prices import Amount, corners, mid
+from apportion.prices import Amount, corners, counts, effective, mid
 from apportion.surface.hierarchy import interval
 
 SHARES = np.array([0.0, 0.01, 0.02, 0.03, *np.arange(1, 21) / 20])
@@ -77,10 +77,8 @@ class _Question:
 
     def counts(self, prices: Prices) -> tuple[Floats, Floats]:
         """Owned and bought examples (K,) of either kind along the line of definite prices."""
-        money = self.budget * SHARES, self.budget * (1 - SHARES)
-        return self.have[0] + money[0] / definite(prices.sft), self.have[1] + money[1] / definite(
-            prices.preference
-        )
+        bought = np.array([counts(float(share), self.budget, prices) for share in SHARES], float)
+        return self.have[0] + bought[:, 0], self.have[1] + bought[:, 1]
 
 
 def _read_budget(budget: float | Amount, unit: Unit) -> tuple[float, Unit]:
@@ -164,7 +162,7 @@ def _choose(
 ) -> tuple[int, list[str]]:
     """The recommended column, and what the curve would have liked better, if anything."""
     n_sft, n_pref = question.counts(mid(question.prices))
-    mix = n_sft / (n_sft + n_pref)
+    mix = n_sft / np.maximum(n_sft + n_pref, 1)  # a share may buy nothing: fixed costs
     seen = {int(np.argmin(np.abs(SHARES - share))) for _, share in FIXED}
     seen |= {int(np.argmin(np.abs(mix - m))) for m in MIXES if np.abs(mix - m).min() < 0.05}
     best = min(sorted(seen), key=lambda k: float(worst[k]))
@@ -269,7 +267,7 @@ def _union(regions: list[tuple[float, ...]]) -> tuple[float, ...]:
 def _price_table(question: _Question, best: int, epsilon: float) -> tuple[PricePoint, ...]:
     """One row for each end of the price ranges, and one for their middle."""
     given = (*corners(question.prices), mid(question.prices))
-    pairs = {(definite(p.sft), definite(p.preference)): p for p in given}
+    pairs = {effective(p): p for p in given}
     return tuple(_price_point(question, p, best, epsilon) for _, p in sorted(pairs.items()))
 
 
@@ -290,8 +288,8 @@ def _price_point(
     stats = statistics(_draw(question, prices), epsilon)
     own = int(np.argmin(stats.expected_regret))  # of all shares, also those between the mixes
     return PricePoint(
-        sft=definite(prices.sft),
-        preference=definite(prices.preference),
+        sft=effective(prices)[0],
+        preference=effective(prices)[1],
         share=float(SHARES[own]),
         expected_score=float(stats.expected_score[own]),
         regret_of_recommended=float(stats.expected_regret[recommended]),

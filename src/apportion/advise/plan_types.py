@@ -11,11 +11,14 @@ from apportion.advise.types import plain
 
 @dataclass(frozen=True)
 class Purchase:
-    """Counts to buy, and what they cost at the low and the high end of the prices."""
+    """Usable examples, what they cost at the low and the high end of the prices, and how many to
+    order of either kind, those that will be rejected included.
+    """
 
     n_sft: int
     n_pref: int
     cost: tuple[float, float]
+    orders: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class PlannedBaseline:
 
 @dataclass(frozen=True)
 class PricePoint:
-    """One pair of prices, and the share that is best for it alone."""
+    """Prices of usable examples of either kind, and the share that is best for them alone."""
 
     sft: float
     preference: float

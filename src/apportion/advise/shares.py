@@ -26,7 +26,7 @@ from apportion.advise.regret import (
 from apportion.advise.types import Advice, PriceRow, ShareRow
 from apportion.config.budget import Prices
 from apportion.errors import ResultsError
-from apportion.prices import Amount, corners, mid
+from apportion.prices import Amount, corners, effective, mid, orders, spend
 from apportion.surface.hierarchy import interval
 from apportion.surface.model import N_DRAWS, Surface
 
@@ -73,8 +73,7 @@ def _price_table(
         gap = difference(line.mu[:, alone], line.mu[:, best])
         rows.append(
             PriceRow(
-                sft=float(prices.sft),  # type: ignore[arg-type]  # corners are definite
-                preference=float(prices.preference),  # type: ignore[arg-type]
+                *effective(prices),
                 share=float(line.shares[alone]),
                 expected_score=float(stats.expected_score[alone]),
                 regret_of_recommended=gap.mean,
@@ -119,14 +118,18 @@ def advise(
     known = origin(line, best)
     sure = rows[best].p_safe >= 1 - delta
     target = line.n_sft[best], line.n_pref[best]
+    new = target[0] - have[0], target[1] - have[1]
+    paid = Prices() if amount.unit == "examples" else middle
     return Advice(
         model=surface.model,
         task=surface.task,
         method=surface.method,
         budget=amount.value,
         unit=amount.unit,
-        prices=(float(middle.sft), float(middle.preference)),  # type: ignore[arg-type]
+        prices=effective(middle),
         have=have,
+        orders=orders(*new, paid),
+        cost=spend(*new, paid),
         share=rows[best].share,
         n_sft=rows[best].n_sft,
         n_pref=rows[best].n_pref,

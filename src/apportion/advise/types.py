@@ -77,7 +77,7 @@ class NextPurchase:
 
 @dataclass(frozen=True)
 class PriceRow:
-    """One pair of prices, and the share that is best for it alone."""
+    """Prices of usable examples of either kind, and the share that is best for them alone."""
 
     sft: float
     preference: float
@@ -95,8 +95,10 @@ class Advice:
     method: str
     budget: float
     unit: Literal["usd", "examples"]
-    prices: tuple[float, float]  # of a demonstration and a preference unit: the middle of ranges
+    prices: tuple[float, float]  # of a usable example of either kind, at the middle of ranges
     have: tuple[int, int]
+    orders: tuple[int, int]  # new examples to order, those that will be rejected included
+    cost: float  # what they cost, fixed costs included, at the middle of ranges
     share: float
     n_sft: int
     n_pref: int

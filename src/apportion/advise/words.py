@@ -60,6 +60,21 @@ def _owned(advice: Advice) -> str:
     return f", {advice.have[0]:,} and {advice.have[1]:,} of them owned already"
 
 
+def ordered(advice: Advice) -> str:
+    """What to order and what it costs, where that is not the counts times the prices; else empty.
+
+    Only for new examples: what is owned is not ordered.
+    """
+    new = advice.n_sft - advice.have[0], advice.n_pref - advice.have[1]
+    plain = new[0] * advice.prices[0] + new[1] * advice.prices[1]
+    if new == advice.orders and abs(advice.cost - plain) <= 1e-9 * max(plain, 1.0):
+        return ""
+    return (
+        f"order {advice.orders[0]:,} demonstrations and {advice.orders[1]:,} preference units, "
+        f"those that will be rejected included, for {advice.cost:,.2f} USD with fixed costs"
+    )
+
+
 def gains(advice: Advice) -> str:
     """What the next money is worth on either kind, as a phrase; empty where nothing can be bought.
 
@@ -76,6 +91,11 @@ def gains(advice: Advice) -> str:
         f"the next {money(following.step, following.unit)}: {', '.join(parts)}; "
         f"stop below {100 * following.worth:.1f}"
     )
+
+
+def _ordered(advice: Advice) -> str:
+    words = ordered(advice)
+    return f"; {words}" if words else ""
 
 
 def _next(advice: Advice) -> str:
@@ -105,7 +125,7 @@ def describe(advice: Advice) -> str:
         f"For {advice.model} on {advice.task} with {advice.method.upper()} and a budget of "
         f"{money(advice.budget, advice.unit)}{origin}: spend {percent(advice.share)} on SFT, "
         f"which makes {advice.n_sft:,} demonstrations and {advice.n_pref:,} preference units"
-        f"{_owned(advice)}.",
+        f"{_owned(advice)}{_ordered(advice)}.",
         f"Expected score {_score(advice.expected_score)} points "
         f"of 100 (90 % interval {_score(low)} to {_score(high)}), expected regret "
         f"{points(advice.expected_regret)}.",

@@ -32,7 +32,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document an
 PriceOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--price", metavar="KIND=MONEY", help="sft=2.50 or preference=0.40..0.90; repeatable."
+        "--price",
+        metavar="KIND=MONEY",
+        help="sft=2.50 or preference=0.40..0.90, and more: sft=2.50,fixed=200,rejected=10%,"
+        "redundancy=3; or a preset (see `apportion prices`); repeatable.",
     ),
 ]
 HaveOption = Annotated[

@@ -20,6 +20,7 @@ from apportion.cli import (
     import_,
     init,
     plan,
+    prices,
     quickstart,
     report,
     results,
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 for _name, _function in (
     ("plan", plan.plan),
+    ("prices", prices.prices),
     ("quickstart", quickstart.quickstart),
     ("init", init.init),
     ("check", check.check),

@@ -61,8 +61,4 @@ def study_prices(study: Study, texts: Sequence[str] | None) -> Prices:
     """The study's prices with those of the command line over them."""
     from apportion.prices import parse_prices
 
-    if not texts:
-        return study.prices
-    given = parse_prices(texts)
-    said = {text.partition("=")[0].strip() for text in texts}
-    return study.prices.model_copy(update={kind: getattr(given, kind) for kind in said})
+    return parse_prices(texts, study.prices) if texts else study.prices

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from apportion.advise.words import SANDBOX, describe, gains, money
+from apportion.advise.words import SANDBOX, describe, gains, money, ordered
 from apportion.cli.common import console, points
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from apportion.advise.plan_types import FirstPlan
+    from apportion.advise.plan_types import FirstPlan, Purchase
     from apportion.advise.study import StudyAdvice
     from apportion.advise.types import Advice, Baseline
 
@@ -72,6 +72,9 @@ def _headline(advice: Advice) -> None:
         f"safe within {points(advice.epsilon)}: {safe}; {runs}, {advice.n_items} items",
         markup=False,
     )
+    words = ordered(advice)
+    if words:
+        out.print(f"  {words[0].upper()}{words[1:]}", markup=False)
     following = advice.next_purchase
     if following is not None:
         todo = (
@@ -169,13 +172,14 @@ def show_plan(plan: FirstPlan) -> None:
     first, whole = plan.first, plan.whole
     out.print(
         f"Buy first: {first.n_sft:,} demonstrations and {first.n_pref:,} preference units "
-        f"({_money(first.cost, plan.unit)}).",
+        f"({_money(first.cost, plan.unit)}{_orders(first)}).",
         style="bold",
         markup=False,
     )
     out.print(
         f"Then aim at {_percent(plan.share)} of the budget on SFT: {whole.n_sft:,} demonstrations "
-        f"and {whole.n_pref:,} preference units in all ({_money(whole.cost, plan.unit)})"
+        f"and {whole.n_pref:,} preference units in all "
+        f"({_money(whole.cost, plan.unit)}{_orders(whole)})"
         f"{_owned(plan)}.",
         markup=False,
     )
@@ -218,6 +222,14 @@ def _money(cost: tuple[float, float], unit: str) -> str:
     if low == high:
         return f"{low:,.{digits}f} {name}"
     return f"{low:,.{digits}f} to {high:,.{digits}f} {name}"
+
+
+def _orders(purchase: Purchase) -> str:
+    """What to order where some of it will be rejected."""
+    sft, pref = purchase.orders
+    if (sft, pref) == (purchase.n_sft, purchase.n_pref):
+        return ""
+    return f"; order {sft:,} and {pref:,}, some will be rejected"
 
 
 def _owned(plan: FirstPlan) -> str:

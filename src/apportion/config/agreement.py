@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from apportion.config.budget import Budget, Lattice, PriceRange, Prices, Seeds, Shares
+from apportion.config.cost import Cost
 from apportion.config.evaluation import Evaluation
+from apportion.config.price import cost_of, price_of
 from apportion.config.values import MAX_EXAMPLES, Mistake, Positive
 
 T = TypeVar("T")
@@ -101,9 +103,10 @@ def _money(parts: Parts) -> Iterator[Mistake]:
         return
     if parts.prices is None:
         return
-    known: dict[str, float] = {}
+    known: dict[str, Cost] = {}
     for kind in ("sft", "preference"):
-        price = getattr(parts.prices, kind)
+        given = getattr(parts.prices, kind)
+        price = price_of(given)
         if isinstance(price, PriceRange):
             middle = f"{(price.low + price.high) / 2:g}"
             yield Mistake(
@@ -119,12 +122,15 @@ def _money(parts: Parts) -> Iterator[Mistake]:
                 f"add {kind}: 1.00 (or what it costs) under prices.",
             )
         else:
-            known[kind] = price
+            known[kind] = cost_of(given)
     if len(known) == 2:
-        yield from _buys(parts.budget.levels, min(known.values()))
+        first = min(float(cost.of(1)) for cost in known.values())
+        each = min(float(cost.each) for cost in known.values())
+        yield from _buys(parts.budget.levels, first, each)
 
 
-def _buys(levels: tuple[float, ...], cheapest: float) -> Iterator[Mistake]:
+def _buys(levels: tuple[float, ...], cheapest: float, each: float) -> Iterator[Mistake]:
+    """`cheapest`: the least that a first example costs; `each`: the least of further ones."""
     for place, level in enumerate(levels):
         if level < cheapest:
             yield Mistake(
@@ -133,10 +139,10 @@ def _buys(levels: tuple[float, ...], cheapest: float) -> Iterator[Mistake]:
                 f"write a level well above {cheapest:g}, or check the prices.",
                 level,
             )
-        elif level / cheapest > MAX_EXAMPLES:
+        elif level / each > MAX_EXAMPLES:
             yield Mistake(
                 ("budget", "levels", place),
-                f"{level:g} usd buys more than {MAX_EXAMPLES} examples at {cheapest:g} each.",
+                f"{level:g} usd buys more than {MAX_EXAMPLES} examples at {each:g} each.",
                 "check the level and the prices.",
                 level,
             )

@@ -26,6 +26,7 @@ EXAMPLES: Mapping[str, str] = {
     "n_pref": "n_pref: [0, 100, 400]",
     "seeds": "seeds: {data: vary, train: vary, sample: vary}",
     "prices": "prices: {sft: 2.50, preference: 0.60}",
+    "price": "price: 2.50",
     "recipe": "recipe: default (recipe: sandbox for the embedded models)",
     "sft": "sft: {learning_rate: 1e-4}",
     "preference": "preference: {learning_rate: 1e-5}",
@@ -118,7 +119,7 @@ def _unknown_key(loc: Loc, root: type[BaseModel]) -> tuple[str, str]:
     if model is None:
         return problem, "remove it."
     names = list(model.model_fields)
-    if model.__name__ == "Recipe":
+    if model.__name__ in ("Recipe", "Prices"):
         names.append("preset")
     guess = nearest(key, names)
     if guess is not None:

@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from apportion.config.presets import DECODINGS, RECIPES
+from apportion.config.price_presets import PRICES
 from apportion.config.study import Study
 
 URL = "https://json-schema.org/draft/2020-12/schema"
@@ -70,7 +71,7 @@ def _all_different(field: dict[str, Any]) -> None:
 
 
 def _add_presets(definitions: dict[str, Any]) -> None:
-    """A recipe is a preset's name, a whole recipe, or changes to a preset."""
+    """A recipe is a preset's name, a whole recipe, or changes to a preset; so are prices."""
     whole = definitions.pop("Recipe")
     for name in ("SftRecipe", "PreferenceRecipe"):
         definitions[f"{name}Changes"] = {
@@ -82,3 +83,6 @@ def _add_presets(definitions: dict[str, Any]) -> None:
     changes["properties"]["preference"] = {"$ref": "#/$defs/PreferenceRecipeChanges"}
     changes["required"] = ["preset"]
     definitions["Recipe"] = {"anyOf": [{"enum": list(RECIPES)}, whole, changes]}
+    prices = definitions["Prices"]
+    prices["properties"]["preset"] = {"enum": list(PRICES)}
+    definitions["Prices"] = {"anyOf": [{"enum": list(PRICES)}, prices]}

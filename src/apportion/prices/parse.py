@@ -1,0 +1,154 @@
+"""Money as the command line writes it: budgets, prices, and what is owned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from apportion.config.mistakes import explain
+from apportion.config.price import PriceRange, Prices, Terms, as_price
+from apportion.config.price_presets import PRICES
+from apportion.config.values import MAX_EXAMPLES, show
+from apportion.errors import StudyError
+from apportion.prices.count import Amount
+
+
+def parse_price(text: str, *, field: str = "price") -> float | PriceRange:
+    """`2.50`, or a range `0.40..0.90`. StudyError for anything else."""
+    try:
+        return as_price(text)
+    except (PydanticCustomError, ValidationError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            context = first.get("ctx", {})
+            problem = context.get("problem", f"{show(text)} is not a price: {first['msg']}.")
+            mend = context.get("mend", "write prices above 0, such as 0.40..0.90.")
+        else:
+            assert error.context is not None  # noqa: S101 - `wrong` always gives one
+            problem, mend = error.context["problem"], error.context["mend"]
+        raise StudyError(problem, field=field, mend=mend) from None
+
+
+_AMOUNT = re.compile(
+    r"(?P<dollar>\$)?\s*(?P<number>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(?P<unit>[a-z]*)",
+    re.ASCII,
+)
+_UNITS: dict[str, Literal["examples", "usd"]] = {
+    "": "examples",
+    "example": "examples",
+    "examples": "examples",
+    "usd": "usd",
+    "dollar": "usd",
+    "dollars": "usd",
+}
+
+
+def parse_budget(text: str, *, field: str = "budget") -> Amount:
+    """`5000usd`, `$5000`, `2000` or `2000 examples`. StudyError for anything else."""
+    found = _AMOUNT.fullmatch(text.strip().lower())
+    unit = _UNITS.get(found["unit"]) if found else None
+    if found is None or unit is None or (found["dollar"] and found["unit"] not in ("", "usd")):
+        raise StudyError(
+            f"{show(text)} is not a budget.",
+            field=field,
+            mend="write 5000usd (money) or 2000 (examples), without commas.",
+        )
+    value = float(found["number"])
+    unit = "usd" if found["dollar"] else unit
+    if not 0 < value <= 1e12:
+        raise StudyError(
+            f"a budget of {show(text)} is out of range.", field=field, mend="write one above 0."
+        )
+    if unit == "examples" and (not value.is_integer() or value > MAX_EXAMPLES):
+        raise StudyError(
+            f"{show(text)} is not a number of examples: they come whole, "
+            f"and at most {MAX_EXAMPLES} of them.",
+            field=field,
+            mend="write a whole number such as 2000, or money such as 5000usd.",
+        )
+    return Amount(value, unit)
+
+
+def parse_prices(texts: Sequence[str], over: Prices | None = None) -> Prices:
+    """Prices as the command line gives them, laid over others (by default 1 for either kind).
+
+    `sft=2.50`, `preference=0.40..0.90`, `sft=2.50,fixed=200,rejected=10%,redundancy=3`, or the
+    name of a preset, which a kind may then change. StudyError.
+    """
+    names = [text.strip() for text in texts if "=" not in text]
+    if len(names) > 1 or any(name not in PRICES for name in names):
+        twice = f"{show(names[0])} and {show(names[1])} are both given" if names[1:] else None
+        raise StudyError(
+            f"{twice or f'{show(names[0])} is not understood'}.",
+            field="--price",
+            mend=f"write sft=2.50 (once for sft, once for preference), or one of "
+            f"{', '.join(PRICES)}.",
+        )
+    base = Prices.model_validate(names[0]) if names else over or Prices()
+    given = _assignments([text for text in texts if "=" in text], "--price", "sft=2.50")
+    return base.model_copy(update={kind: _parse_terms(kind, text) for kind, text in given.items()})
+
+
+_SETTINGS = tuple(name for name in Terms.model_fields if name != "price")
+_MEND = "write sft=2.50,fixed=200,rejected=0.1,redundancy=3 (each as far as it is wanted)."
+
+
+def _parse_terms(kind: str, text: str) -> float | PriceRange | Terms:
+    """`2.50` or `2.50,fixed=200,rejected=10%`."""
+    first, *rest = text.split(",")
+    price = parse_price(first, field=f"--price {kind}")
+    values: dict[str, Any] = {}
+    for setting in rest:
+        name, _, value = (part.strip() for part in setting.partition("="))
+        if name not in _SETTINGS or name in values:
+            twice = "is given twice" if name in values else "is not understood"
+            raise StudyError(f"{show(setting)} {twice}.", field=f"--price {kind}", mend=_MEND)
+        values[name] = _parse_number(value, f"--price {kind}.{name}")
+    try:
+        terms = Terms(price=price, **values)
+    except ValidationError as error:
+        entry = error.errors(include_url=False)[0]
+        problem, mend = explain(entry, Terms)
+        name = ".".join(str(part) for part in entry["loc"])
+        raise StudyError(problem, field=f"--price {kind}.{name}", mend=mend) from None
+    return terms.price if terms.bare else terms
+
+
+def _parse_number(text: str, field: str) -> float:
+    """`0.1`, `10%` or `$200`."""
+    found = re.fullmatch(r"\$?((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?)(%?)", text.lower())
+    if found is None:
+        raise StudyError(f"{show(text)} is not a number.", field=field, mend=_MEND)
+    return float(found[1]) / (100 if found[2] else 1)
+
+
+def parse_have(texts: Sequence[str]) -> tuple[int, int]:
+    """`["sft=300"]` as (n_sft, n_pref); what is not said is 0. StudyError."""
+    given = _assignments(texts, "--have", "sft=300")
+    for kind, text in given.items():
+        if not re.fullmatch(r"[0-9]{1,8}", text) or int(text) > MAX_EXAMPLES:
+            raise StudyError(
+                f"{show(text)} is not a number of examples.",
+                field=f"--have {kind}",
+                mend=f"write {kind}=300.",
+            )
+    return int(given.get("sft", 0)), int(given.get("preference", 0))
+
+
+def _assignments(texts: Sequence[str], field: str, example: str) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for text in texts:
+        kind, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or kind not in ("sft", "preference") or kind in given:
+            twice = "is given twice" if kind in given else "is not understood"
+            raise StudyError(
+                f"{show(text)} {twice}.",
+                field=field,
+                mend=f"write {example} (once for sft, once for preference).",
+            )
+        given[kind] = value
+    return given
