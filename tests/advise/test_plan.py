@@ -1,6 +1,7 @@
 """The first plan: money, what is owned, price ranges, and how far the figure carries."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from apportion.advise.plan import SHARES, plan
 from apportion.advise.published import by_task, load_published
 from apportion.advise.purchase import SEED_DEMONSTRATIONS
-from apportion.config.budget import PriceRange, Prices
+from apportion.config.budget import PriceRange, Prices, Terms
 from apportion.errors import StudyError
-from apportion.prices import Amount
+from apportion.prices import Amount, spend
 
 USD = Prices(sft=2.5, preference=0.5)
 RANGES = Prices(sft=2.5, preference=PriceRange(low=0.4, high=0.9))
@@ -113,6 +114,21 @@ def test_nothing_is_overspent_or_negative(budget, sft, low, have):
     assert answer.first.n_sft <= max(answer.whole.n_sft, SEED_DEMONSTRATIONS)
     assert answer.first == answer.whole or answer.first.cost[1] <= 0.2 * budget * (1 + 1e-9)
     json.dumps(answer.to_json(), allow_nan=False)
+
+
+def test_the_plan_pays_fixed_costs_and_rejects():
+    prices = Prices(
+        sft=Terms(price="0.5..1", fixed=150, rejected=0.2), preference=Terms(price=0.25, fixed=900)
+    )
+    answer = plan("math", 1000, prices)
+    high = Prices(sft=Terms(price=1, fixed=150, rejected=0.2), preference=prices.preference)
+    for bought in (answer.whole, answer.first):
+        assert bought.cost[1] == spend(bought.n_sft, bought.n_pref, high)
+        assert bought.orders == (math.ceil(bought.n_sft / 0.8), bought.n_pref)
+    assert answer.whole.cost[1] <= 1000 and answer.first.cost[1] <= 200
+    assert answer.first.n_pref == 0  # its fee alone is more than the pilot
+    with pytest.raises(StudyError, match="buys nothing"):
+        plan("math", 150, prices)
 
 
 def test_the_pilot_is_not_a_cold_start():

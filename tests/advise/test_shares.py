@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ from hypothesis import strategies as st
 from worlds import budget_lines, lattice, peak, surface
 
 from apportion.advise.line import inside
+from apportion.advise.next_purchase import _towards
 from apportion.advise.regret import best_region, safe, statistics
 from apportion.advise.rules import LARGEST, RIVAL
 from apportion.advise.shares import advise, advise_levels
 from apportion.advise.words import SANDBOX, describe
-from apportion.config.budget import PriceRange, Prices
+from apportion.config.budget import PriceRange, Prices, Terms
 from apportion.errors import ResultsError
-from apportion.prices import Amount
+from apportion.prices import Amount, Cost, exact_spend
 
 SHARES = np.array([0.0, 0.25, 0.5, 1.0])
 LINES = budget_lines((100, 1000), SHARES)
@@ -244,6 +246,44 @@ def test_the_next_purchase_in_money_never_costs_more_than_the_step():
     for way in following.ways:
         assert way.n_sft * 3 + way.n_pref * 0.7 <= 100 + 1e-9
     assert advise(world, Amount(500, "usd"), prices=prices, step=0.5).next_purchase is None
+
+
+def test_fixed_costs_and_rejects_are_paid_and_said():
+    def law(s, p):
+        return np.minimum(s, 200) / 1000 + np.minimum(p, 200) / 4000
+
+    world = surface(law, lattice((0, 200, 400), (0, 200, 400)))
+    sft, preference = Terms(price=1, fixed=40, rejected=0.5), Terms(price=1, fixed=60)
+    prices = Prices(sft=sft, preference=preference)
+    advice = advise(world, Amount(440, "usd"), prices=prices, step=100)
+    assert (advice.n_sft, advice.n_pref, advice.orders) == (200, 0, (400, 0))
+    assert (advice.cost, advice.prices) == (440, (2.0, 1.0))
+    for row in advice.shares:
+        assert exact_spend(row.n_sft, row.n_pref, prices) <= 440
+    ways = {way.kind: (way.n_sft, way.n_pref) for way in advice.next_purchase.ways}
+    assert ways["demonstrations"] == ways["towards the split"] == (30, 0)  # (100 - 40) / 2
+    assert ways["preference units"] == (0, 40)
+    assert "order 400 demonstrations" in describe(advice)
+    assert "order" not in describe(advise(world, Amount(440, "usd"), prices=Prices()))
+    with pytest.raises(ResultsError, match="buys nothing"):
+        advise(world, Amount(40, "usd"), prices=prices)
+
+
+@settings(max_examples=40)
+@given(
+    lacking=st.tuples(st.integers(0, 500), st.integers(0, 500)),
+    step=st.integers(0, 1000),
+    fixed=st.tuples(st.integers(0, 300), st.integers(0, 300)),
+    kept=st.sampled_from([Fraction(1), Fraction(9, 10), Fraction(1, 3)]),
+)
+def test_a_step_towards_the_split_never_costs_more_nor_buys_more(lacking, step, fixed, kept):
+    costs = tuple(Cost(Fraction(3, 2), Fraction(f), kept) for f in fixed)
+    target = (100 + lacking[0], lacking[1])
+    bought = _towards((100, 0), target, costs, Fraction(step))
+    assert all(0 <= b <= n for b, n in zip(bought, lacking, strict=True))
+    assert sum(c.of(n) for c, n in zip(costs, bought, strict=True)) <= step
+    if sum(c.of(n) for c, n in zip(costs, lacking, strict=True)) <= step:
+        assert bought == lacking
 
 
 def test_the_paragraph_says_what_it_rests_on():
