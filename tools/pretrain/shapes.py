@@ -21,7 +21,11 @@ BLOCK = 128  # queries that attend together: keys behind the last of them are no
 
 
 class Shape(NamedTuple):
-    """What a size is; the tokens it is trained on and its peak rates."""
+    """What a size is, and what it is trained on.
+
+    `tokens` count padding; `peak` is the learning rate; `skip` is the file of rows that it begins
+    with, so that a short run has its part of the later mix; `rows` are those of a step.
+    """
 
     hidden: int
     layers: int
