@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from apportion.advise.study import Question, advise_study
 from apportion.config.study import Prices
+from apportion.errors import ResultsError
 from apportion.prices import Amount
 from apportion.surface.simulate import budget_cells, law, simulate
 
@@ -72,3 +75,44 @@ def test_a_lattice_answers_any_budget_and_says_so_without_one():
     even = advise_study(made, Question(asked, Prices(sft=1, preference=1))).advice
     assert max(row.n_sft for row in dear[0].shares) == 150
     assert max(row.n_sft for row in even[0].shares) == 300
+
+
+def test_a_model_that_was_not_measured_gets_its_relatives_advice_and_no_confidence():
+    question = Question(budgets=(Amount(1000, "examples"),), model="org/big", family=("small",))
+    (advice,) = advise_study(rows("small"), question).advice
+    own = advise_study(rows("small"), replace(question, model="small", family=())).advice[0]
+    assert advice.model == "org/big" and advice.share == own.share
+    assert any(row.measured for row in own.shares)
+    assert advice.extrapolated and not advice.confident
+    assert not any(row.measured for row in advice.shares)
+    assert any("org/big was not measured: small stands in" in reason for reason in advice.reasons)
+
+
+def test_a_model_with_a_few_cells_is_fitted_under_its_relatives_prior():
+    few = [row for row in rows("big") if row.n_sft + row.n_pref in (0, 100)]
+    question = Question(budgets=(Amount(1000, "examples"),), model="big", family=("small",))
+    answer = advise_study([*rows("small"), *few], question)
+    (surface,) = answer.surfaces
+    assert surface.model == "big" and "family" in surface.diagnostics.weights
+    alone = advise_study(few, replace(question, family=()))
+    assert "learnt" in alone.surfaces[0].diagnostics.weights
+
+
+@pytest.mark.parametrize(
+    ("model", "family", "problem"),
+    [
+        ("big", ("nano",), "nano: no such model has rows"),
+        ("big", (), "big: no such model has rows"),
+        (None, ("small",), "no other model"),
+        ("small", ("small",), "no other model"),
+    ],
+)
+def test_a_family_that_cannot_be_used(model, family, problem):
+    with pytest.raises(ResultsError, match=problem):
+        advise_study(rows("small"), Question(model=model, family=family))
+
+
+def test_relatives_without_a_surface_are_refused():
+    few = [row for row in rows("small") if row.n_sft in (0, 100) and row.n_pref == 0]
+    answer = advise_study(few, Question(model="big", family=("small",)))
+    assert answer.advice == () and "no smaller model of big" in answer.refused[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from apportion.advise.next_purchase import WORTH
@@ -13,6 +13,7 @@ from apportion.advise.types import Advice
 from apportion.config.study import Prices
 from apportion.errors import ResultsError
 from apportion.prices import Amount
+from apportion.surface.family import prior_of_family, stand_in
 from apportion.surface.hierarchy import Estimate
 from apportion.surface.model import PriorName, Surface, fit_surface
 from apportion.surface.rows import ResultRow
@@ -22,7 +23,11 @@ SANDBOX_PREFIX = "sandbox:"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. `budgets` None: every measured one, in `unit` and at `prices`."""
+    """What is asked. `budgets` None: every measured one, in `unit` and at `prices`.
+
+    `model`: the only one asked about. `family`: smaller relatives of it, the smallest first, whose
+    rows are the prior; where `model` has too few cells, their surfaces stand in for its own.
+    """
 
     budgets: tuple[Amount, ...] | None = None
     prices: Prices | None = None
@@ -33,6 +38,8 @@ class Question:
     step: float | None = None
     worth: float = WORTH
     prior: PriorName = "learnt"
+    model: str | None = None
+    family: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,72 @@ def advise_study(results: Iterable[ResultRow], question: Question | None = None)
     given: list[Advice] = []
     surfaces: list[Surface] = []
     refused: list[str] = []
-    for model, task, method in dict.fromkeys((r.model, r.task, r.method) for r in rows):
+    for model, task, method in _groups(rows, asked):
         name = f"{model} · {task} · {method}"
-        surface = fit_surface(rows, model=model, task=task, method=method, prior=asked.prior)
+        try:
+            surface, stands_in = _surface(rows, asked, model, task, method)
+        except ResultsError as error:
+            if not asked.family:
+                raise
+            refused.append(f"{name}: {error.problem}")
+            continue
         surfaces.append(surface)
         if surface.status != "ok":
             refused.append(f"{name}: {'; '.join(surface.reasons)}")
             continue
         some, without = _answers(surface, asked, sandbox=model.startswith(SANDBOX_PREFIX))
-        given += some
+        given += [_borrowed(one) for one in some] if stands_in else some
         refused += [f"{name}{reason}" for reason in without]
     return StudyAdvice(tuple(given), tuple(surfaces), tuple(refused))
+
+
+def _groups(rows: list[ResultRow], asked: Question) -> list[tuple[str, str, str]]:
+    """The (model, task, method) to answer; a model with a family may have no rows of its own."""
+    found = dict.fromkeys((r.model, r.task, r.method) for r in rows)
+    models = {model for model, _, _ in found}
+    unknown = [name for name in asked.family if name not in models]
+    if asked.model is not None and asked.model not in models and not asked.family:
+        unknown.append(asked.model)
+    if unknown or (asked.family and asked.model is None) or asked.model in asked.family:
+        raise ResultsError(
+            f"{', '.join(unknown)}: no such model has rows."
+            if unknown
+            else "a family is given, and no other model that it is to inform.",
+            field="from" if asked.family else "model",
+            mend=f"name models among {', '.join(sorted(models))}.",
+        )
+    if asked.model is None:
+        return list(found)
+    own = asked.family or (asked.model,)
+    kept = dict.fromkeys((task, method) for model, task, method in found if model in own)
+    return [(asked.model, task, method) for task, method in kept]
+
+
+def _surface(
+    rows: list[ResultRow], asked: Question, model: str, task: str, method: str
+) -> tuple[Surface, bool]:
+    """The surface of one group, and whether it is only its relatives' that stands in."""
+    if not asked.family:
+        return fit_surface(rows, model=model, task=task, method=method, prior=asked.prior), False
+    present = {row.model for row in rows if (row.task, row.method) == (task, method)}
+    relatives = [
+        fit_surface(rows, model=name, task=task, method=method, prior=asked.prior)
+        for name in asked.family
+        if name in present
+    ]
+    able = [surface for surface in relatives if surface.status == "ok"]
+    if model in present:
+        prior = prior_of_family(able) if able else asked.prior
+        surface = fit_surface(rows, model=model, task=task, method=method, prior=prior)
+        if surface.status == "ok" or not able:
+            return surface, False
+    return stand_in(able, model), True
+
+
+def _borrowed(advice: Advice) -> Advice:
+    """Nothing of a surface that stands in was measured on the model asked about."""
+    shares = tuple(replace(row, measured=False) for row in advice.shares)
+    return replace(advice, shares=shares, origin="extrapolated", extrapolated=True, confident=False)
 
 
 def _answers(surface: Surface, asked: Question, *, sandbox: bool) -> tuple[list[Advice], list[str]]:

@@ -47,6 +47,17 @@ def advise(
     prior: Annotated[
         PriorChoice, typer.Option(help="learnt: from published surfaces; broad: from nothing.")
     ] = PriorChoice.learnt,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Advise on this model alone.")
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="SMALL,...",
+            help="Smaller models of --model's family, the smallest first, to learn from.",
+        ),
+    ] = None,
     results: ResultsFile = None,
     store: StoreDir = None,
     as_json: AsJson = False,
@@ -73,6 +84,8 @@ def advise(
         epsilon=epsilon,
         delta=delta,
         prior=prior.value,
+        model=model,
+        family=tuple(name.strip() for name in family.split(",") if name.strip()) if family else (),
     )
     answer = advise_study(rows, asked)
     if as_json:

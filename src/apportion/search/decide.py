@@ -27,6 +27,7 @@ class Goal:
     """What the search is for. `targets`: budgets whose best split is wanted, in money at `prices`.
 
     `worth`: a batch whose runs together are expected to lower regret by less is not run.
+    `have`: data owned already (n_sft, n_pref), beside what the targets buy.
     """
 
     targets: tuple[Amount, ...]
@@ -35,6 +36,7 @@ class Goal:
     delta: float = 0.1
     worth: float = 0.0005
     batch: int = 2
+    have: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,10 @@ def _believe(
     """Draws at all targets and candidates together, and how sure each target is."""
     cells = [c for c in _open(surface.estimate, points, replicates) if c not in skip]
     costs = [max(cost(cell), 1e-9) for cell in cells]
-    lines = [counts_of(SHARES, amount, goal.prices) for amount in goal.targets]
+    lines = [
+        [(goal.have[0] + a, goal.have[1] + b) for a, b in counts_of(SHARES, amount, goal.prices)]
+        for amount in goal.targets
+    ]
     asked = np.array([*(p for line in lines for p in line), *(cell[:2] for cell in cells)], float)
     drawn = surface.draws(asked[:, 0], asked[:, 1], n_draws=N_DRAWS, seed=seed)
     width = len(SHARES)

@@ -48,8 +48,11 @@ def moments(name: str, posterior: Posterior) -> PanelMoments:
     )
 
 
-def learn(panels: Sequence[PanelMoments], *, between: float = BETWEEN) -> Prior:
-    """The prior of a new task; the broad one without panels."""
+def learn(panels: Sequence[PanelMoments], *, between: float | Floats = BETWEEN) -> Prior:
+    """The prior of a new task; the broad one without panels.
+
+    `between`: omega² / s0², one number or one for every parameter of the law and every weight.
+    """
     m0 = np.array([*BROAD.theta[0][:LAW], *BROAD.beta[0]])
     s0 = np.array([*BROAD.theta[1][:LAW], *BROAD.beta[1]])
     precision, pull = 1 / s0**2, m0 / s0**2
