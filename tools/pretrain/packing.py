@@ -9,13 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from corpus import LATER, SHARES, documents, held_out
+from corpus import LAST_PHASE, LATER, SHARES, documents, held_out
 from transformers import AutoTokenizer
 
 LENGTH = 256  # tokens of a row
 SHARD = 8192  # rows of a file: 2.1 million tokens
 CHOICE = 64  # documents to choose from when a row has room for one more
 TURN = 7  # the first of the files with the later mix
+LAST = 14  # the first of the files of the last phase
 SEED = 1
 
 
@@ -60,7 +61,7 @@ def shard(work: Path, folder: Path, index: int) -> Path:
     path = work / f"rows-{SEED}-{index:03d}.npy"
     if not path.exists():
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        shares = SHARES if index < TURN else LATER
+        shares = SHARES if index < TURN else LATER if index < LAST else LAST_PHASE
         texts = documents(SEED, start=index * 1_000_000, shares=shares)
         ids, parts = zip(*islice(rows(encoded(texts, tokenizer)), SHARD), strict=True)
         new = path.with_suffix(".new.npy")

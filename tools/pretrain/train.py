@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from corpus import SHARES
-from packing import LENGTH, SHARD, batch_of, prepare
+from packing import LAST, LENGTH, SHARD, batch_of, prepare
 from shapes import SHAPES, Loss, fresh
 from torch import distributed, multiprocessing
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 HELD = 8  # held-out rows of each world
 WARMUP, FLOOR = 200, 0.02  # steps; of the peak, at the end of the cosine
+ON_PEAK = 0.4  # of the first run's peak, in the last phase
 BETAS, DECAY, CLIP = (0.9, 0.98), 0.1, 1.0
 SAVE_EVERY, LOG_EVERY = 250, 50
 
@@ -51,10 +52,15 @@ class Job:
     batch: int  # rows of a step, over all processes
     stop: int
     compiled: bool
+    start: Path | None  # a published model to go on from, with an optimiser of its own
+
+    @property
+    def folder(self) -> Path:
+        return self.work / (self.size if self.start is None else f"{self.size}-on")
 
     @property
     def state(self) -> Path:
-        return self.work / self.size / "state.pt"
+        return self.folder / "state.pt"
 
 
 def rate(step: int, steps: int) -> float:
@@ -145,12 +151,14 @@ def resumed(
 def work(who: int, job: Job) -> None:
     """One process of a run."""
     torch.set_num_threads(1)
-    meeting = job.work / job.size / "meeting"
+    meeting = job.folder / "meeting"
     distributed.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=who, world_size=job.workers
     )
     tokenizer = AutoTokenizer.from_pretrained(job.tokenizer)
     model = fresh(job.size, tokenizer)
+    if job.start is not None:
+        model.load_state_dict(LlamaForCausalLM.from_pretrained(job.start).float().state_dict())
     mine = job.batch // job.workers
     loss_of: Callable = Loss(model, mine, LENGTH)
     if job.compiled:
@@ -197,8 +205,8 @@ def work(who: int, job: Job) -> None:
 
 def pretrain(job: Job) -> None:
     """Train from the last checkpoint, or from nothing, and publish."""
-    (job.work / job.size).mkdir(parents=True, exist_ok=True)
-    (job.work / job.size / "meeting").unlink(missing_ok=True)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "meeting").unlink(missing_ok=True)
     multiprocessing.spawn(work, args=(job,), nprocs=job.workers)
 
 
@@ -214,6 +222,9 @@ def main() -> None:
     parser.add_argument("--stop", type=int, default=10**9, help="stop after this step, for a trial")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--eager", action="store_true", help="without torch.compile (slower)")
+    parser.add_argument(
+        "--on", type=Path, metavar="DIR", help="the last phase, from the model published there"
+    )
     parser.add_argument("--evaluate", type=int, default=0, help="score on so many items instead")
     told = parser.parse_args()
     if told.evaluate:
@@ -222,6 +233,7 @@ def main() -> None:
         evaluate(told.assets, told.evaluate)
         return
     shape = SHAPES[told.size]
+    first, peak = (shape.skip, shape.peak) if told.on is None else (LAST, ON_PEAK * shape.peak)
     steps = (told.tokens or shape.tokens) // (shape.rows * LENGTH)
     job = Job(
         size=told.size,
@@ -231,11 +243,12 @@ def main() -> None:
         log=told.log or Path(f"tools/pretrain/log-{told.size}.jsonl"),
         steps=steps,
         workers=told.workers,
-        peak=shape.peak,
-        rows=tuple(prepare(told.work, told.tokenizer, shape.skip, steps * shape.rows)),
+        peak=peak,
+        rows=tuple(prepare(told.work, told.tokenizer, first, steps * shape.rows)),
         batch=shape.rows,
         stop=told.stop,
         compiled=not told.eager,
+        start=told.on,
     )
     pretrain(job)
 
