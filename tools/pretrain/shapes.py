@@ -69,20 +69,23 @@ def fresh(size: str, tokenizer: object) -> LlamaForCausalLM:
 
 
 class Loss:
-    """Mean cross-entropy of packed rows: what `model(...)` computes, with products in bfloat16.
+    """Mean cross-entropy of packed rows: what `model(...)` computes, with products in `dtype`.
 
     Weights and sums stay in float32. Documents of one row do not see each other, as no prompt has
     a text before it. Written out for `torch.compile`, which joins what is between the products.
     """
 
-    def __init__(self, model: LlamaForCausalLM, rows: int, length: int) -> None:
+    def __init__(
+        self, model: LlamaForCausalLM, rows: int, length: int, dtype: torch.dtype = torch.bfloat16
+    ) -> None:
         config = model.config
+        self.dtype = dtype
         self.model, self.rows, self.length = model, rows, length
         self.heads, self.width = config.num_attention_heads, config.hidden_size
         self.size = self.width // self.heads
         inverse = 1.0 / THETA ** (torch.arange(0, self.size, 2).float() / self.size)
         angle = torch.outer(torch.arange(length).float(), inverse).repeat(1, 2)
-        self.cos, self.sin = angle.cos().bfloat16(), angle.sin().bfloat16()
+        self.cos, self.sin = angle.cos().to(dtype), angle.sin().to(dtype)
         self.ahead = torch.ones(length, length, dtype=torch.bool).triu(1)
 
     def __call__(self, ids: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
@@ -92,21 +95,21 @@ class Loss:
         for layer in self.model.model.layers:
             hidden = hidden + self._attended(layer, hidden, parts)
             mlp = layer.mlp
-            x = _normed(hidden, layer.post_attention_layernorm.weight)
-            joint = _product(x, torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
+            x = self._normed(hidden, layer.post_attention_layernorm.weight)
+            joint = self._product(x, torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
             gate, up = joint.chunk(2, -1)
-            hidden = hidden + _product(F.silu(gate) * up, mlp.down_proj.weight)
-        x = _normed(hidden, self.model.model.norm.weight)[:, :-1].reshape(-1, self.width)
+            hidden = hidden + self._product(F.silu(gate) * up, mlp.down_proj.weight)
+        x = self._normed(hidden, self.model.model.norm.weight)[:, :-1].reshape(-1, self.width)
         # A document's first token cannot be told from the one before it.
         wanted = torch.where((parts[:, 1:] == parts[:, :-1]) & (parts[:, 1:] > 0), ids[:, 1:], -100)
-        return F.cross_entropy(_product(x, table).float(), wanted.reshape(-1))
+        return F.cross_entropy(self._product(x, table).float(), wanted.reshape(-1))
 
     def _attended(self, layer: object, hidden: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
         own = layer.self_attn
-        x = _normed(hidden, layer.input_layernorm.weight)
+        x = self._normed(hidden, layer.input_layernorm.weight)
         joint = torch.cat([own.q_proj.weight, own.k_proj.weight, own.v_proj.weight])
         shape = (self.rows, self.length, 3, self.heads, self.size)
-        q, k, v = _product(x, joint).view(shape).permute(2, 0, 3, 1, 4)
+        q, k, v = self._product(x, joint).view(shape).permute(2, 0, 3, 1, 4)
         q, k = self._rotated(q), self._rotated(k)
         found = []
         for first in range(0, self.length, BLOCK):
@@ -115,19 +118,17 @@ class Loss:
             hide = (other | self.ahead[first:last, :last])[:, None]
             scores = (q[:, :, first:last] @ k[:, :, :last].transpose(-1, -2)).float()
             scores = (scores * self.size**-0.5).masked_fill(hide, -1e9)
-            found.append(scores.softmax(-1).bfloat16() @ v[:, :, :last])
+            found.append(scores.softmax(-1).to(self.dtype) @ v[:, :, :last])
         mixed = torch.cat(found, 2).transpose(1, 2).reshape(self.rows, self.length, self.width)
-        return _product(mixed, own.o_proj.weight)
+        return self._product(mixed, own.o_proj.weight)
 
     def _rotated(self, x: torch.Tensor) -> torch.Tensor:
         left, right = x.chunk(2, -1)
         return x * self.cos + torch.cat([-right, left], -1) * self.sin
 
+    def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        scale = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPSILON)
+        return (x * scale * weight).to(self.dtype)
 
-def _normed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    scale = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPSILON)
-    return (x * scale * weight).bfloat16()
-
-
-def _product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return F.linear(x, weight.bfloat16())
+    def _product(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, weight.to(self.dtype))

@@ -52,6 +52,7 @@ class Job:
     batch: int  # rows of a step, over all processes
     stop: int
     compiled: bool
+    full: bool  # products in 32 bits, for processors that are slow at 16
     start: Path | None  # a published model to go on from, with an optimiser of its own
 
     @property
@@ -160,7 +161,7 @@ def work(who: int, job: Job) -> None:
     if job.start is not None:
         model.load_state_dict(LlamaForCausalLM.from_pretrained(job.start).float().state_dict())
     mine = job.batch // job.workers
-    loss_of: Callable = Loss(model, mine, LENGTH)
+    loss_of: Callable = Loss(model, mine, LENGTH, torch.float32 if job.full else torch.bfloat16)
     if job.compiled:
         loss_of = torch.compile(loss_of, dynamic=False)
     files = [np.load(path, mmap_mode="r") for path in job.rows]
@@ -223,6 +224,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--eager", action="store_true", help="without torch.compile (slower)")
     parser.add_argument(
+        "--float32", action="store_true", help="products in 32 bits, where 16 are slow"
+    )
+    parser.add_argument(
         "--on", type=Path, metavar="DIR", help="the last phase, from the model published there"
     )
     parser.add_argument("--evaluate", type=int, default=0, help="score on so many items instead")
@@ -248,6 +252,7 @@ def main() -> None:
         batch=shape.rows,
         stop=told.stop,
         compiled=not told.eager,
+        full=told.float32,
         start=told.on,
     )
     pretrain(job)
