@@ -310,7 +310,7 @@ def test_tokens_are_counted_by_hand(pool: FakePool, monkeypatch: pytest.MonkeyPa
     plan = compile_study(study())
     tokens = {s.label.split(" · ")[0]: s.tokens for s in plan.stages.values()}
     assert tokens["sft 4"] == 4 * (len("d 0 0") + 10) / 2 * 2  # characters / 2 × 2 epochs
-    assert tokens["dpo 6 after sft 4"] == 6 * (2 * len("p 0 0") + len("goodbad")) / 2 * 2
+    assert tokens["dpo 6 after sft 4"] == 6 * (2 * len("p 0 0") + len("goodbad")) / 2  # 1 epoch
     assert tokens["generate after no training"] == 10 * len("item 0") / 2 + 10 * 10 / 2
     assert tokens["score after no training"] == 0
 

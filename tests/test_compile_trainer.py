@@ -160,7 +160,7 @@ def test_kto_takes_labels_and_has_its_own_part_of_the_key(fixed: LabelledPool) -
         ({"kto": {"group_size": 4}}, {"kto"}),
         ({"kto": {"group_size": 16}}, set()),  # what it is anyway
         ({"preference": {"beta": 0.2}}, {"dpo"}),
-        ({"preference": {"epochs": 1}}, {"dpo", "kto"}),
+        ({"preference": {"epochs": 3}}, {"dpo", "kto"}),
     ],
 )
 def test_what_changes_which_method(

@@ -10,11 +10,11 @@ from copy import deepcopy
 from typing import Any
 
 _SANDBOX: dict[str, Any] = {
-    # Tuned once with tools/tune.py on validation items of the embedded math task, at 400
-    # demonstrations and 400 pairs (figures in docs/log.md), for the embedded models only: they are
-    # so small that all weights are trained, in 32 bits, at rates a large model would not survive.
-    "sft": {"learning_rate": 7e-4, "epochs": 2, "batch_size": 8},
-    "preference": {"learning_rate": 1e-5, "epochs": 2, "batch_size": 16, "beta": 1.0},
+    # Tuned on validation items of the four embedded tasks, around 400 demonstrations and 400 pairs
+    # (figures in docs/protocol.md), for the embedded models only: they are so small that all
+    # weights are trained, in 32 bits, at rates a large model would not survive.
+    "sft": {"learning_rate": 5e-4, "epochs": 2, "batch_size": 8},
+    "preference": {"learning_rate": 1e-4, "epochs": 1, "batch_size": 16, "beta": 1.0},
     "lora": None,
     "max_length": 256,
     "dtype": "float32",
