@@ -103,7 +103,9 @@ def test_a_study_end_to_end(tmp_path, model, lora):
         assert [step["step"] for step in steps] == list(range(1, math.ceil(used / 4) + 1))
         assert sum(step["tokens"] for step in steps) == store.record(sft).tokens
         reference = (store.artifact(preference) / "reference.jsonl").read_text().splitlines()
-        assert len(reference) == 70 and json.loads(reference[0])["chosen"] < 0
+        chosen = [json.loads(line)["chosen"] for line in reference]
+        assert len(chosen) == 70 and chosen.count(None) == record.summary["dropped"] < 70
+        assert all(logp < 0 for logp in chosen if logp is not None)
         names = {path.name for path in store.artifact(preference).iterdir()}
         assert ("adapter_model.safetensors" in names) == (lora == LORA)
         assert ("model.safetensors" in names) == (lora != LORA)
