@@ -15,7 +15,7 @@ from apportion.run.layout import Layout
 from apportion.run.run import run_plan
 from apportion.store.store import Store
 
-CELL = (18, 14, 0)
+CELL = (18, 15, 0)
 STUDY = """
 models: [{model}]
 tasks: [math]

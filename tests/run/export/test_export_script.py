@@ -105,11 +105,13 @@ def test_every_step_has_the_cell_s_loss_gradient_and_rate(done, name):
             ours = read_lines(store.artifact(stage.key) / "steps.jsonl")
             theirs = steps_of(folder, stage.kind)
             assert len(ours) == len(theirs) >= 4
+            # Behind a pair that is all but certain a gradient is rounding alone.
+            rounding = 1e-5 * max(step["grad_norm"] for step in ours)
             for a, b in zip(ours, theirs, strict=True):
                 # Was 1e-5; two cases are at 1.2e-5 and 1.4e-5 now. Rounding that Adam makes larger
                 # is suspected and not proven.
                 assert b["loss"] == pytest.approx(a["loss"], abs=3e-5)
-                assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4, abs=1e-6)
+                assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4, abs=rounding)
                 assert b["learning_rate"] == pytest.approx(a["lr"], rel=1e-9)
             batch = stage.spec["recipe"]["batch_size"]
             kept = stage.spec["data"]["n"] - store.record(stage.key).summary["dropped"]
@@ -126,7 +128,7 @@ def test_the_policy_and_its_answers_are_the_cell_s(done, name):
     with study.opened() as store:
         chain = [store.artifact(stage.key) for stage in study.parts.training]
         ours = read_lines(store.artifact(study.parts.generate.key) / "completions.jsonl")
-        (cell,) = [r for r in collect(study.plan, store) if (r.n_sft, r.n_pref) == (18, 14)]
+        (cell,) = [r for r in collect(study.plan, store) if (r.n_sft, r.n_pref) == (18, 15)]
     places = [folder / "run" / stage.kind for stage in study.parts.training]
     if (places[1] / "preference").is_dir():
         places[1] /= "preference"  # where PEFT puts an adapter with a name of its own
@@ -193,7 +195,7 @@ def test_kto_s_groups_are_the_cell_s(done, ran):
     with study.opened() as store:
         stage = study.parts.preference
         known = read_lines(store.artifact(stage.key) / "reference.jsonl")
-        assert len(rows) == len(known) == 14 - store.record(stage.key).summary["dropped"] < 14
+        assert len(rows) == len(known) == 15 - store.record(stage.key).summary["dropped"] < 15
         sft = store.artifact(study.parts.sft.key)
     ref = resolve_model(stage.spec["model"]["name"])
     model, tokenizer = load_policy(ref, [sft], dtype="float32"), load_tokenizer(ref)
@@ -209,7 +211,7 @@ def test_kto_s_groups_are_the_cell_s(done, ran):
             assert found.item() == pytest.approx(known[index][name], abs=1e-3)
 
 
-@pytest.mark.parametrize("wanted", [(0, 0, 0), (18, 0, 0), (0, 14, 0)])
+@pytest.mark.parametrize("wanted", [(0, 0, 0), (18, 0, 0), (0, 15, 0)])
 def test_cells_with_fewer_stages(ran, tmp_path, wanted):
     study = ran("chain")
     parts = find_cell(study.plan, wanted)

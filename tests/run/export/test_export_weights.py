@@ -87,7 +87,7 @@ def test_a_whole_model(ran, tmp_path, name):
         assert not close(logits(loaded), logits(load_policy(ref, chain, dtype="float32")))
 
 
-@pytest.mark.parametrize("wanted", [(18, 0, 0), (0, 14, 0)])
+@pytest.mark.parametrize("wanted", [(18, 0, 0), (0, 15, 0)])
 def test_one_stage_alone(ran, tmp_path, wanted):
     study = ran("chain")
     parts = find_cell(study.plan, wanted)
@@ -130,9 +130,9 @@ def test_adapters_that_are_more_than_a_product_are_refused(odd):
 @pytest.mark.parametrize(
     ("name", "wanted", "form", "problem"),
     [
-        ("whole", (18, 14, 0), "adapter", "trained all weights"),
-        ("whole", (18, 14, 0), "peft-chain", "trained all weights"),
-        ("merge16", (18, 14, 0), "adapter", "rounded weights"),
+        ("whole", (18, 15, 0), "adapter", "trained all weights"),
+        ("whole", (18, 15, 0), "peft-chain", "trained all weights"),
+        ("merge16", (18, 15, 0), "adapter", "rounded weights"),
         ("chain", (0, 0, 0), "merged", "untuned base"),
     ],
 )
