@@ -22,8 +22,9 @@ from apportion.config.recipe import PreferenceRecipe
 from apportion.data.records import Pair
 from apportion.errors import StageError
 from apportion.models.template import Template
-from apportion.training.batches import Row, encode, evaluating, sequence_logps
+from apportion.training.batches import Row, encode, sequence_logps
 from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.modes import evaluating
 from apportion.training.packing import Batches, batches_for
 
 PairRows = tuple[Row, Row]

@@ -27,8 +27,9 @@ from apportion.config.recipe import KtoRecipe, PreferenceRecipe
 from apportion.data.records import Label
 from apportion.errors import StageError, StudyError
 from apportion.models.template import Template
-from apportion.training.batches import Row, evaluating, sequence_logps
+from apportion.training.batches import Row, sequence_logps
 from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.modes import evaluating
 from apportion.training.packing import Batches, batches_for
 
 Reference = tuple[Sequence[float], Sequence[float]]  # log p of matched, of mismatched responses

@@ -22,7 +22,8 @@ from torch import nn
 from apportion.config.recipe import StageRecipe
 from apportion.errors import StageError, StudyError
 from apportion.models.policy import adapters_of
-from apportion.training.batches import evaluating, micro_batches, token_passes
+from apportion.training.batches import micro_batches, token_passes
+from apportion.training.modes import evaluating
 
 
 @dataclass(frozen=True, slots=True)
