@@ -68,8 +68,12 @@ def examples_of(spec: Mapping[str, Any]) -> Sequence[Any]:
     """The examples of a training stage; DataError where they are not those of its spec."""
     data, pool = spec["data"], task_of(spec).pool
     method = spec.get("method", "sft")
-    take = {"sft": pool.demonstrations, "dpo": pool.pairs, "kto": pool.labels}[method]
-    examples: Sequence[Any] = take(data["n"], seed=data["seed"])
+    takes: dict[str, Callable[..., Sequence[Any]]] = {
+        "sft": pool.demonstrations,
+        "dpo": pool.pairs,
+        "kto": pool.labels,
+    }
+    examples = takes[method](data["n"], seed=data["seed"])
     same_data(examples, data, spec)
     return examples
 
