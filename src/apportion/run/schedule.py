@@ -51,8 +51,15 @@ def needed(
 class Agenda:
     """The stages of a run and where each of them stands; keys are never in two states."""
 
-    def __init__(self, stages: Mapping[str, Stage], todo: Iterable[str]) -> None:
+    def __init__(
+        self,
+        stages: Mapping[str, Stage],
+        todo: Iterable[str],
+        groups: Iterable[tuple[str, ...]] = (),
+    ) -> None:
+        """`groups`: keys of stages to be run at once."""
         self.stages = stages
+        self._group = {key: group for group in groups for key in group}
         self._weight = path_tokens(stages)
         self.todo = set(todo)
         self.running: set[str] = set()
@@ -66,21 +73,46 @@ class Agenda:
         return not (self.todo or self.running or self.waiting)
 
     def next(self) -> str | None:
-        """Take the most urgent ready stage, or None where none is ready."""
-        ready = [key for key in self.todo if not self._unfinished(self.stages[key].parents)]
-        if not ready:
-            return None
-        key = min(ready, key=self._urgency)
-        self.todo.discard(key)
-        self.running.add(key)
-        return key
+        """Take the most urgent ready stage, or None where none is ready; it runs alone."""
+        taken = self._take_ready(lambda key: (key,))
+        return taken[0] if taken else None
+
+    def next_group(self) -> tuple[str, ...]:
+        """Take the most urgent ready stage and those of its group that are to be run; () for none.
+
+        A group waits until all of them are ready: for parents that are still to come, never for
+        stages that are done, failed, blocked or run elsewhere.
+        """
+        return self._take_ready(self._companions)
+
+    def _take_ready(self, company: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
+        blockers = self.todo | self.running | self.waiting | set(self.failed) | self.blocked
+
+        def ready(key: str) -> bool:
+            return blockers.isdisjoint(self.stages[key].parents)
+
+        found = [key for key in self.todo if all(map(ready, company(key)))]
+        if not found:
+            return ()
+        taken = company(min(found, key=self._urgency))
+        self.todo.difference_update(taken)
+        self.running.update(taken)
+        return taken
+
+    def _companions(self, key: str) -> tuple[str, ...]:
+        return tuple(one for one in self._group.get(key, (key,)) if one in self.todo)
+
+    def apart(self, key: str) -> None:
+        """`key` did not run with its group: it may be run here now, alone."""
+        self._group.pop(key, None)
+        self._group = {
+            one: tuple(other for other in group if other != key)
+            for one, group in self._group.items()
+        }
+        self.again(key)
 
     def _urgency(self, key: str) -> tuple[int, int, str]:
         return (_FIRST.get(self.stages[key].kind, 2), -self._weight[key], key)
-
-    def _unfinished(self, keys: Iterable[str]) -> bool:
-        pending = self.todo | self.running | self.waiting
-        return any(key in pending or key in self.failed or key in self.blocked for key in keys)
 
     def done(self, key: str) -> None:
         """`key` finished (here or elsewhere)."""

@@ -128,15 +128,17 @@ class Store:
         *,
         claim: Claim | None = None,
         worker: Mapping[str, Any] | None = None,
+        spent: float = 0.0,
     ) -> Record:
         """Run `write(folder)` and keep what it wrote and returned (the summary) under `stage.key`.
 
+        `spent`: seconds that went into it before; the record has them and those of `write`.
         Without `claim`, claims the key itself; StoreError where it is held elsewhere. An exception
         of `write` passes through (as StoreError where the disk is to blame) and leaves nothing.
         """
         if claim is None:
             with self._claim_or_raise(stage.key) as own:
-                return self.commit(stage, write, claim=own, worker=worker)
+                return self.commit(stage, write, claim=own, worker=worker, spent=spent)
         crash_point("claimed")
         self._log(stage, "started")
         crash_point("started")
@@ -148,7 +150,7 @@ class Store:
         try:
             summary = dict(write(folder))
             crash_point("payload_written")
-            seconds = time.monotonic() - clock
+            seconds = spent + time.monotonic() - clock
             record = record_of(
                 stage,
                 status="done",
