@@ -7,6 +7,7 @@ the most tokens on the path that starts there, so that the longest chain never s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ class Agenda:
         self.failed: dict[str, str] = {}
         self.blocked: set[str] = set()  # an ancestor failed
         self._losses: dict[str, int] = {}
+        self._children: dict[str, list[str]] = {}
+        for key, stage in stages.items():
+            for parent in stage.parents:
+                self._children.setdefault(parent, []).append(key)
+        # What may be ready, most urgent first. A stage is offered when it comes into `todo` and
+        # when a parent finishes; what is not ready as it comes up is dropped until then. So a
+        # stage costs a few operations, however many there are.
+        self._offered: list[tuple[int, int, str]] = []
+        self._offer(self.todo)
 
     @property
     def over(self) -> bool:
@@ -67,24 +77,30 @@ class Agenda:
 
     def next(self) -> str | None:
         """Take the most urgent ready stage, or None where none is ready."""
-        ready = [key for key in self.todo if not self._unfinished(self.stages[key].parents)]
-        if not ready:
-            return None
-        key = min(ready, key=self._urgency)
-        self.todo.discard(key)
-        self.running.add(key)
-        return key
+        while self._offered:
+            *_, key = heappop(self._offered)
+            if key in self.todo and not self._unfinished(self.stages[key].parents):
+                self.todo.discard(key)
+                self.running.add(key)
+                return key
+        return None
+
+    def _offer(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if key in self.todo and not self._unfinished(self.stages[key].parents):
+                heappush(self._offered, self._urgency(key))
 
     def _urgency(self, key: str) -> tuple[int, int, str]:
         return (_FIRST.get(self.stages[key].kind, 2), -self._weight[key], key)
 
     def _unfinished(self, keys: Iterable[str]) -> bool:
-        pending = self.todo | self.running | self.waiting
-        return any(key in pending or key in self.failed or key in self.blocked for key in keys)
+        unfinished = (self.todo, self.running, self.waiting, self.failed, self.blocked)
+        return any(key in group for key in keys for group in unfinished)
 
     def done(self, key: str) -> None:
         """`key` finished (here or elsewhere)."""
         self._take(key)
+        self._offer(self._children.get(key, ()))
 
     def held(self, key: str) -> None:
         """`key` is being run by another process."""
@@ -95,18 +111,19 @@ class Agenda:
         """`key` may be run here now."""
         self._take(key)
         self.todo.add(key)
+        self._offer([key])
 
     def fail(self, key: str, reason: str) -> None:
         """`key` failed: what depends on it will not run."""
         self._take(key)
         self.failed[key] = reason
-        for child, stage in self.stages.items():  # topological: one pass reaches all descendants
-            lacking = any(
-                parent in self.failed or parent in self.blocked for parent in stage.parents
-            )
-            if child in self.todo and lacking:
+        below = list(self._children.get(key, ()))
+        while below:
+            child = below.pop()
+            if child in self.todo:
                 self.todo.discard(child)
                 self.blocked.add(child)
+                below += self._children.get(child, ())
 
     def lost(self, key: str, parent: str, is_done: Callable[[str], bool]) -> bool:
         """`key` found its parent's artifact missing or damaged: both run again, parent first.
@@ -120,8 +137,9 @@ class Agenda:
         self.again(key)
         known = self.todo | self.running | self.waiting | set(self.failed) | self.blocked
         if parent not in known:
-            self.todo.add(parent)
-            self.todo |= needed(self.stages, self.stages[parent].parents, is_done) - known
+            above = needed(self.stages, self.stages[parent].parents, is_done) - known
+            self.todo |= {parent, *above}
+            self._offer({parent, *above})
         return True
 
     def _take(self, key: str) -> None:
