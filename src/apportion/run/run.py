@@ -106,7 +106,7 @@ def _done_in(store: Store) -> Callable[[str], bool]:
         record = store.record(key)
         if record is None or record.status != "done":
             return False
-        return record.kind != "score" or store.artifact(key) is not None
+        return record.kind != "score" or store.artifact_of(record) is not None
 
     return done
 

@@ -7,6 +7,7 @@ the most tokens on the path that starts there, so that the longest chain never s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,15 +68,19 @@ class Agenda:
         self.failed: dict[str, str] = {}
         self.blocked: set[str] = set()  # an ancestor failed
         self._losses: dict[str, int] = {}
+        self._children: dict[str, list[str]] = {}
+        for key, stage in stages.items():
+            for parent in stage.parents:
+                self._children.setdefault(parent, []).append(key)
+        # What may be ready, most urgent first. A stage is offered when it comes into `todo`, when
+        # a parent finishes and when one of its group will not run with it; what is not ready as
+        # it comes up is dropped until then. So a stage costs a few operations, however many.
+        self._offered: list[tuple[int, int, str]] = []
+        self._offer(self.todo)
 
     @property
     def over(self) -> bool:
         return not (self.todo or self.running or self.waiting)
-
-    def next(self) -> str | None:
-        """Take the most urgent ready stage, or None where none is ready; it runs alone."""
-        taken = self._take_ready(lambda key: (key,))
-        return taken[0] if taken else None
 
     def next_group(self) -> tuple[str, ...]:
         """Take the most urgent ready stage and those of its group that are to be run; () for none.
@@ -83,32 +88,33 @@ class Agenda:
         A group waits until all of them are ready: for parents that are still to come, never for
         stages that are done, failed, blocked or run elsewhere.
         """
-        return self._take_ready(self._companions)
+        while self._offered:
+            *_, key = heappop(self._offered)
+            taken = self._companions(key) if key in self.todo else ()
+            if taken and all(map(self._is_ready, taken)):
+                self.todo.difference_update(taken)
+                self.running.update(taken)
+                return taken
+        return ()
 
-    def _take_ready(self, company: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
-        blockers = self.todo | self.running | self.waiting | set(self.failed) | self.blocked
+    def _offer(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if key in self.todo and self._is_ready(key):
+                heappush(self._offered, self._urgency(key))
 
-        def ready(key: str) -> bool:
-            return blockers.isdisjoint(self.stages[key].parents)
-
-        found = [key for key in self.todo if all(map(ready, company(key)))]
-        if not found:
-            return ()
-        taken = company(min(found, key=self._urgency))
-        self.todo.difference_update(taken)
-        self.running.update(taken)
-        return taken
+    def _is_ready(self, key: str) -> bool:
+        unfinished = (self.todo, self.running, self.waiting, self.failed, self.blocked)
+        return not any(up in some for up in self.stages[key].parents for some in unfinished)
 
     def _companions(self, key: str) -> tuple[str, ...]:
+        """`key` and those of its group that are to be run."""
         return tuple(one for one in self._group.get(key, (key,)) if one in self.todo)
 
     def apart(self, key: str) -> None:
         """`key` did not run with its group: it may be run here now, alone."""
-        self._group.pop(key, None)
-        self._group = {
-            one: tuple(other for other in group if other != key)
-            for one, group in self._group.items()
-        }
+        rest = tuple(one for one in self._group.pop(key, ()) if one != key)
+        self._group.update(dict.fromkeys(rest, rest))
+        self._offer(rest)
         self.again(key)
 
     def _urgency(self, key: str) -> tuple[int, int, str]:
@@ -117,6 +123,7 @@ class Agenda:
     def done(self, key: str) -> None:
         """`key` finished (here or elsewhere)."""
         self._take(key)
+        self._offer(self._children.get(key, ()))
 
     def held(self, key: str) -> None:
         """`key` is being run by another process."""
@@ -127,18 +134,19 @@ class Agenda:
         """`key` may be run here now."""
         self._take(key)
         self.todo.add(key)
+        self._offer([key])
 
     def fail(self, key: str, reason: str) -> None:
         """`key` failed: what depends on it will not run."""
         self._take(key)
         self.failed[key] = reason
-        for child, stage in self.stages.items():  # topological: one pass reaches all descendants
-            lacking = any(
-                parent in self.failed or parent in self.blocked for parent in stage.parents
-            )
-            if child in self.todo and lacking:
-                self.todo.discard(child)
+        below = list(self._children.get(key, ()))
+        while below:
+            child = below.pop()
+            if child in self.todo:
+                self._take(child)
                 self.blocked.add(child)
+                below += self._children.get(child, ())
 
     def lost(self, key: str, parent: str, is_done: Callable[[str], bool]) -> bool:
         """`key` found its parent's artifact missing or damaged: both run again, parent first.
@@ -152,11 +160,13 @@ class Agenda:
         self.again(key)
         known = self.todo | self.running | self.waiting | set(self.failed) | self.blocked
         if parent not in known:
-            self.todo.add(parent)
-            self.todo |= needed(self.stages, self.stages[parent].parents, is_done) - known
+            above = needed(self.stages, self.stages[parent].parents, is_done) - known
+            self.todo |= {parent, *above}
+            self._offer({parent, *above})
         return True
 
     def _take(self, key: str) -> None:
         self.todo.discard(key)
         self.running.discard(key)
         self.waiting.discard(key)
+        self._offer(self._group.get(key, ()))  # they need not wait for it any longer

@@ -100,15 +100,19 @@ class Store:
         Pass the `claim` on `key` where one is held.
         """
         record = self.record(key)
-        if record is None or record.status != "done":
+        return None if record is None else self.artifact_of(record, claim=claim)
+
+    def artifact_of(self, record: Record, *, claim: Claim | None = None) -> Path | None:
+        """The same for a stage whose record is at hand."""
+        if record.status != "done":
             return None
         folder = self._records.folder(record)
-        if key in self._verified:
+        if record.key in self._verified:
             return folder
         with files.disk_errors(self.path):
             problem = files.damage(folder)
         if problem is None:
-            self._verified.add(key)
+            self._verified.add(record.key)
             return folder
         self._quarantine(record, problem, claim)
         return None
