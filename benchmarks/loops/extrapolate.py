@@ -71,10 +71,12 @@ def fit(found: Sequence[Process]) -> Fit:
         for name in ("constant", *(k for k in kinds if k != EVALUATE), EVALUATE)
         if name in kinds or (name == "constant" and set(kinds) - {EVALUATE})
     )
-    design = np.array([_row(one, names) for one in found], dtype=float).reshape(-1, len(names))
+    if not names:
+        raise ValueError("nothing was measured: measure more cells")
+    design = np.array([_row(one, names) for one in found], dtype=float)
     seconds = np.array([one.seconds for one in found])
     scale = np.abs(design).max(axis=0, initial=1.0)  # tokens are many, seconds few
-    if not names or np.linalg.matrix_rank(design / scale) < len(names):
+    if np.linalg.matrix_rank(design / scale) < len(names):
         raise ValueError("the sample does not tell a constant and rates apart: measure more cells")
     inverse = np.linalg.inv((design / scale).T @ (design / scale)) / np.outer(scale, scale)
     values = inverse @ design.T @ seconds
