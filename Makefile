@@ -30,6 +30,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/plan_scale.py
 	$(BIN)/python benchmarks/crash_test.py
 
 clean:

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from apportion.compile import Cell, Plan, Stage, stage_key
@@ -134,6 +135,13 @@ def score(context):
     return real.summarise(rows, "strict")
 
 
+def group_body(contexts, keeper):
+    """One after the other, each kept as it ends."""
+    for context in contexts:
+        keeper.done(context, lambda out, c=context: train(replace(c, out=out)), 0.5)
+
+
+GROUP_BODY = group_body
 BODIES = {"sft": train, "preference": train, "generate": generate, "score": score}
 
 

@@ -414,7 +414,7 @@ def test_models_by_tasks_by_replicates(
 
 
 def test_the_work_of_a_large_plan_is_shared(pool: FakePool) -> None:
-    """Its time is what benchmarks/compile_plan.py measures."""
+    """Its time is what benchmarks/plan_scale.py measures."""
     levels = list(range(30))
     plan = compile_study(study(lattice={"n_sft": levels, "n_pref": levels}))
     assert len(plan.cells) == 900

@@ -44,6 +44,8 @@ GOOD: list[dict[str, Any]] = [
     {"recipe": {"sft": {"learning_rate": 0.1}, "preference": {"learning_rate": 0.1}}},
     {"seeds": {"data": 0, "train": "vary"}},
     {"evaluation": {"decoding": "paper", "n_items": 5}},
+    {"stack": "off"},
+    {"stack": 4},
     {"evaluation": {"decoding": {"strategy": "sample", "temperature": 0.5}}},
     *({"recipe": name} for name in RECIPES),
 ]
@@ -53,6 +55,9 @@ BAD: list[dict[str, Any]] = [
     {"models": [3]},
     {"methods": ["rlhf"]},
     {"shares": [2]},
+    {"stack": 0},
+    {"stack": "on"},
+    {"stack": 2.5},
     {"shares": [True]},
     {"shares": [0, 0]},
     {"shares": None},

@@ -1,6 +1,7 @@
 """A study compiled to cells and stages: what has to be run, each thing once."""
 
 from apportion.compile.build import compile_study
+from apportion.compile.groups import stack_groups, stack_size
 from apportion.compile.plan import (
     SEMANTICS,
     Cell,
@@ -25,5 +26,7 @@ __all__ = [
     "check_file",
     "compile_study",
     "problems",
+    "stack_groups",
+    "stack_size",
     "stage_key",
 ]

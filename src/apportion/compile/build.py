@@ -79,6 +79,7 @@ class _Builder:
             **recipe.kto.model_dump(mode="json"),
             "group_size": recipe.kto.group(recipe.preference),
         }
+        self.kto_rates = {k: v for k, v in self.recipes["preference"].items() if k != "beta"}
         # Named only where they are used, so that the keys of all others stay what they are.
         self.trainer = trainer_spec(self.study, self.model.ref)
         self.base = {} if recipe.quantization == "none" else {"quantization": recipe.quantization}
@@ -176,8 +177,7 @@ class _Builder:
                 "stage_two": self.study.recipe.stage_two,
             }
             if method == "kto":  # its own beta, and the group that its KL is estimated in
-                rates = {k: v for k, v in self.recipes["preference"].items() if k != "beta"}
-                spec |= {"recipe": rates, "kto": self.kto}
+                spec |= {"recipe": self.kto_rates, "kto": self.kto}
             return self._stage("preference", parent, spec, label, self._tokens("preference", data))
 
         return self._once(("preference", method, n, seeds, parent), make)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Literal
 
+from apportion.compile.groups import stack_problems
 from apportion.config.study import Study
 from apportion.errors import StudyError, UserError
 from apportion.models.resolve import ModelRef, resolve_model
@@ -44,6 +45,8 @@ def trainer_problems(study: Study) -> Iterator[UserError]:
         except StudyError as error:
             yield error
     native = [ref.name for ref in refs if trainer_of(study, ref) == "native"]
+    if refs:
+        yield from stack_problems(study, native=bool(native))
     if study.recipe.quantization != "none" and native:
         yield StudyError(
             f"the native loop does not train over a base in 4 bits ({native[0]}).",

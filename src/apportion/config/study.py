@@ -14,7 +14,17 @@ from apportion.config.budget import Budget, Lattice, PriceRange, Prices, Seeds, 
 from apportion.config.evaluation import Evaluation
 from apportion.config.recipe import Recipe
 from apportion.config.search import Search
-from apportion.config.values import ModelNames, Names, Whole, as_list, refuse, unique
+from apportion.config.values import (
+    ModelNames,
+    Names,
+    Whole,
+    as_list,
+    as_whole,
+    refuse,
+    show,
+    unique,
+    wrong,
+)
 from apportion.errors import ManyErrors
 
 __all__ = ["Budget", "Lattice", "Method", "PriceRange", "Prices", "Seeds", "Study"]
@@ -53,6 +63,32 @@ Trackers = Annotated[
         }
     ),
 ]
+MAX_STACK = 64
+
+
+def _stack(value: Any) -> Any:
+    if value in ("auto", "off") or value is False:  # a YAML reader's `off` may be false
+        return value or "off"
+    if isinstance(value, str | bool):
+        raise wrong(f"{show(value)} is not auto, off or a number.", "write auto, off or, say, 4.")
+    number = as_whole(value)
+    if not 1 <= number <= MAX_STACK:
+        raise wrong(f"{number} stages at once are out of range.", f"write 2 to {MAX_STACK}.")
+    return number
+
+
+Stack = Annotated[
+    int | Literal["auto", "off"],
+    BeforeValidator(_stack),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["auto", "off"]},
+                {"type": "integer", "minimum": 1, "maximum": MAX_STACK},
+            ]
+        }
+    ),
+]
 
 
 class Study(Frozen):
@@ -76,6 +112,13 @@ class Study(Frozen):
         description="auto: TRL for hub models where it is installed, the native loop for others.",
     )
     trackers: Trackers = Field(default=(), description="Where TRL reports a run; not in any key.")
+    stack: Annotated[
+        Stack,
+        Field(
+            description="Training stages to run at once over one base model, where they have "
+            "adapters: a number, off, or auto (where measured to pay: nowhere yet). Not in any key."
+        ),
+    ] = "auto"
     search: Search = Search()
     evaluation: Evaluation = Evaluation()
 

@@ -75,7 +75,7 @@ def _pretrained(
 
     where = more if revision is None else {"revision": revision, **more}
     try:
-        with _side_effects_undone():
+        with side_effects_undone():
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 path, dtype=_DTYPES[dtype], use_safetensors=True, trust_remote_code=False, **where
             )
@@ -112,7 +112,7 @@ def load_policy(
         model = _pretrained(str(chain[whole[-1]]), ref.name, start_dtype, None)
     else:
         model = load_base(ref, dtype=start_dtype, quantization=quantization)
-    with _side_effects_undone():
+    with side_effects_undone():
         policy = _with_adapters(_with_merged(model, merged, dtype), beside)
     return policy.requires_grad_(False).eval()
 
@@ -132,22 +132,27 @@ def _with_merged(model: nn.Module, folders: Sequence[Path], dtype: str) -> nn.Mo
 
 
 def _with_adapters(model: nn.Module, folders: Sequence[Path]) -> nn.Module:
-    from peft import PeftModel
-
     adapted: Any = model
     for index, folder in enumerate(folders):
-        name = _adapter_name(index)
-        if index == 0:
-            adapted = PeftModel.from_pretrained(adapted, folder, adapter_name=name)
-        else:
-            adapted.load_adapter(folder, name)
+        adapted = with_adapter(adapted, folder, _adapter_name(index))
     if folders:
         adapted.base_model.set_adapter(list(adapted.peft_config), inference_mode=True)
     return adapted  # type: ignore[no-any-return]
 
 
+def with_adapter(model: nn.Module, folder: Path, name: str) -> nn.Module:
+    """`model` with the adapter in `folder` under `name`; it need not be active yet."""
+    from peft import PeftModel
+
+    if not adapters_of(model):
+        return PeftModel.from_pretrained(model, folder, adapter_name=name)
+    adapted: Any = model
+    adapted.load_adapter(folder, name)
+    return model
+
+
 @contextmanager
-def _side_effects_undone(seed: int | None = None) -> Iterator[None]:
+def side_effects_undone(seed: int | None = None) -> Iterator[None]:
     """Within: PEFT and transformers draw random numbers (under `seed`), and show no progress bars.
 
     Afterwards the caller's random state and settings are as they were.
@@ -210,14 +215,19 @@ def prepare_for_training(model: nn.Module, lora: LoraRecipe | None, *, seed: int
         if adapters_of(model):
             raise StageError("a recipe without LoRA cannot go on from an adapter.")
         return model.to(torch.float32).requires_grad_(True)
-    with _side_effects_undone(seed):
-        adapted, newest = _with_new_adapter(model, lora)
+    older = adapters_of(model)
+    newest = _adapter_name(len(older))
+    with side_effects_undone(seed):
+        adapted: Any = with_new_adapter(model, lora, newest)
+        adapted.base_model.set_adapter([*older, newest])
     for name, parameter in adapted.named_parameters():
         parameter.requires_grad_("lora_" in name and f".{newest}." in name)
-    return adapted.eval()
+    return adapted.eval()  # type: ignore[no-any-return]
 
 
-def _with_new_adapter(model: nn.Module, lora: LoraRecipe) -> tuple[nn.Module, str]:
+def with_new_adapter(model: nn.Module, lora: LoraRecipe, name: str) -> nn.Module:
+    """`model` with a new adapter under `name`; it need not be active yet. ModelError where it does
+    not fit."""
     from peft import LoraConfig, get_peft_model
 
     targets = lora.target_modules
@@ -228,22 +238,19 @@ def _with_new_adapter(model: nn.Module, lora: LoraRecipe) -> tuple[nn.Module, st
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
-    older = adapters_of(model)
-    newest = _adapter_name(len(older))
     adapted: Any = model
     try:
-        if older:
-            adapted.add_adapter(newest, config)
+        if adapters_of(model):
+            adapted.add_adapter(name, config)
         else:
-            adapted = get_peft_model(model, config, adapter_name=newest)
+            adapted = get_peft_model(adapted, config, adapter_name=name)
     except ValueError as error:
         raise ModelError(
             f"the adapter does not fit the model: {error}",
             field="recipe.lora.target_modules",
             mend="name layers that the model has, or use `all-linear`.",
         ) from error
-    adapted.base_model.set_adapter([*older, newest])
-    return adapted, newest
+    return adapted  # type: ignore[no-any-return]
 
 
 def save_trained(model: nn.Module, out_dir: Path) -> None:
@@ -256,20 +263,25 @@ def save_trained(model: nn.Module, out_dir: Path) -> None:
     names = adapters_of(model)
     whole: Any = model
     if not names:
-        with _side_effects_undone():
+        with side_effects_undone():
             whole.save_pretrained(out_dir)
         return
+    save_adapter(model, names[-1], out_dir)
+
+
+def save_adapter(model: nn.Module, name: str, out_dir: Path) -> None:
+    """Write the adapter `name` into `out_dir`, which is there."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    newest = names[-1]
-    weights = get_peft_model_state_dict(whole, adapter_name=newest, save_embedding_layers=False)
+    whole: Any = model
+    weights = get_peft_model_state_dict(whole, adapter_name=name, save_embedding_layers=False)
     save_file(
         {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()},
         out_dir / "adapter_model.safetensors",
         metadata={"format": "pt"},
     )
-    config = whole.peft_config[newest]
+    config = whole.peft_config[name]
     was = config.inference_mode
     config.inference_mode = True
     config.save_pretrained(out_dir)

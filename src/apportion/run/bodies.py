@@ -13,8 +13,9 @@ from apportion.data.records import Item
 from apportion.errors import DataError
 from apportion.metrics.ifeval import Verdict, four_accuracies
 from apportion.run.common import computing, read_lines, same_data, task_of, write_lines
-from apportion.run.context import Body, Context
+from apportion.run.context import Body, Context, GroupBody
 from apportion.run.policies import load
+from apportion.run.stack import stacked
 from apportion.run.train import preference, sft
 
 COMPLETIONS = "completions.jsonl"
@@ -112,6 +113,8 @@ BODIES: Mapping[str, Body] = {
     "generate": generate,
     "score": score,
 }
+
+GROUP_BODY: GroupBody = stacked  # of training stages; see `find_bodies`
 
 
 def _items(spec: Mapping[str, Any]) -> list[Item]:

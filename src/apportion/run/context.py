@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from apportion.compile import Stage
@@ -43,11 +43,38 @@ class Context:
 Body = Callable[[Context], Mapping[str, Any]]  # returns the summary
 
 
-def find_bodies(dotted: str) -> Mapping[str, Body]:
-    """The mapping from kind to body at `package.module:NAME`."""
+class Keeper(Protocol):
+    """Takes the stages of a group one by one, as soon as each is at its end."""
+
+    def done(
+        self, context: Context, write: Callable[[Path], Mapping[str, Any]], seconds: float
+    ) -> None:
+        """Keep what `write(folder)` writes, and the summary it returns. `seconds`: its part of
+        what the group took."""
+        ...
+
+    def failed(self, context: Context, error: Exception) -> None:
+        """It failed, with its own error; the others go on."""
+        ...
+
+
+# Runs stages at once. What it keeps nothing of, whether it returns or raises, is run alone.
+GroupBody = Callable[[Sequence[Context], Keeper], None]
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """What runs each kind of stage, and what runs a group of training stages (if anything)."""
+
+    of_kind: Mapping[str, Body]
+    of_group: GroupBody | None = None
+
+
+def find_bodies(dotted: str) -> Bodies:
+    """The mapping from kind to body at `package.module:NAME`, and that module's `GROUP_BODY`."""
     module, _, name = dotted.partition(":")
-    bodies: Mapping[str, Body] = getattr(importlib.import_module(module), name)
-    return bodies
+    found = importlib.import_module(module)
+    return Bodies(getattr(found, name), getattr(found, "GROUP_BODY", None))
 
 
 def warm_up(dotted: str, kind: str) -> None:

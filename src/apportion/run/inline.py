@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -28,31 +28,34 @@ class Inline:
         self._bodies = find_bodies(bodies)
         self._threads = layout.threads
         self._tell = tell
-        self._stage: Stage | None = None
+        self._stages: Sequence[Stage] = ()
 
     @property
     def idle(self) -> bool:
-        return self._stage is None
+        return not self._stages
 
-    def submit(self, stage: Stage) -> None:
-        self._stage = stage
+    def submit(self, stages: Sequence[Stage]) -> None:
+        self._stages = stages
 
     def wait(self, timeout: float | None) -> list[Message]:
         """Run what was submitted; `timeout` does not matter here."""
-        stage, self._stage = self._stage, None
-        if stage is None:
-            return []
-        self._tell(events.StageStarted(stage.key, stage.kind, stage.label, stage.tokens))
-        warm_up(self._dotted, stage.kind)
-        outcome = perform(
+        stages, self._stages = self._stages, ()
+        heard: list[Message] = []
+        if not stages:
+            return heard
+        for stage in stages:
+            self._tell(events.StageStarted(stage.key, stage.kind, stage.label, stage.tokens))
+        warm_up(self._dotted, stages[0].kind)
+        perform(
             self._store,
-            stage,
+            stages,
             self._bodies,
             threads=self._threads,
             worker={"workers": 0, "device": "this process"},
-            progress=lambda fraction: self._tell(events.StageProgress(stage.key, fraction)),
+            progress=lambda key, fraction: self._tell(events.StageProgress(key, fraction)),
+            tell=lambda outcome: heard.append(Message("outcome", asdict(outcome))),
         )
-        return [Message("outcome", asdict(outcome))]
+        return heard
 
     def close(self) -> None:
         return

@@ -1,16 +1,18 @@
-"""One stage from claim to record: the same in a worker process and in this one."""
+"""One stage, or several at once, from claim to record: in a worker process or in this one."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from apportion.errors import ApportionError, StoreError
-from apportion.run.context import Ancestor, Body, Context
+from apportion.run.context import Ancestor, Bodies, Body, Context, GroupBody
 from apportion.store.locks import Claim
 from apportion.store.store import Store
 
@@ -26,11 +28,12 @@ class Outcome:
     """How an execution ended.
 
     done: by this execution; reused: it was done already; busy: another process runs it;
-    lost: the artifact of `parent` is missing or damaged; failed: with a reason.
+    lost: the artifact of `parent` is missing or damaged; failed: with a reason; apart: it could
+    not be run with its group (for a reason) and has to be run alone.
     """
 
     key: str
-    status: Literal["done", "reused", "busy", "lost", "failed"]
+    status: Literal["done", "reused", "busy", "lost", "failed", "apart"]
     seconds: float = 0.0
     tokens: int = 0
     reason: str | None = None
@@ -43,51 +46,161 @@ class _Lost(Exception):
 
 def perform(
     store: Store,
-    stage: Stage,
-    bodies: Mapping[str, Body],
+    stages: Sequence[Stage],
+    bodies: Bodies,
     *,
     threads: int,
     worker: Mapping[str, Any],
-    progress: Callable[[float], None],
-) -> Outcome:
-    """Run `stage` unless it is done or claimed elsewhere; failures are recorded, not raised.
+    progress: Callable[[str, float], None],
+    tell: Callable[[Outcome], None],
+) -> None:
+    """Run `stages` (one, or a group at once) unless done or claimed elsewhere; `tell` how each
+    ended, as soon as it has. Failures are recorded and told, not raised.
 
     StoreError (full disk, lost permission, …) is raised: no other stage would fare better.
     """
+    with ExitStack() as claims:
+        ready: list[tuple[Claim, Context]] = []
+        for stage in stages:
+            found = _prepared(store, stage, claims, threads=threads, progress=progress)
+            if isinstance(found, Outcome):
+                tell(found)
+            else:
+                ready.append(found)
+        if len(ready) > 1 and bodies.of_group is not None:
+            _run_group(store, ready, bodies.of_group, worker, tell)
+            return
+        for claim, context in ready:
+            body = bodies.of_kind[context.stage.kind]
+            outcome = _run_one(store, claim, body, context, worker)
+            claim.release()
+            tell(outcome)
+
+
+def _prepared(
+    store: Store,
+    stage: Stage,
+    claims: ExitStack,
+    *,
+    threads: int,
+    progress: Callable[[str, float], None],
+) -> tuple[Claim, Context] | Outcome:
+    """The claim on a stage and what its body is given, or why it is not run."""
     claim = store.claim(stage.key)
     if claim is None:
         return Outcome(stage.key, "busy")
-    with claim:
-        if store.artifact(stage.key, claim=claim) is not None:
-            return Outcome(stage.key, "reused")
+    claims.enter_context(claim)
+    found: Outcome | None = None
+    if store.artifact(stage.key, claim=claim) is not None:
+        found = Outcome(stage.key, "reused")
+    else:
         try:
             ancestors = _ancestors(store, stage)
         except _Lost as lost:
-            return Outcome(stage.key, "lost", parent=str(lost))
-        places = (store.path / "tmp", store.path / "cache")
-        context = Context(stage, ancestors, *places, threads=threads, progress=progress)
-        return _execute(store, claim, bodies[stage.kind], context, worker)
+            found = Outcome(stage.key, "lost", parent=str(lost))
+    if found is not None:
+        claim.release()  # before it is told of: the next to try must find it free
+        return found
+    places = (store.path / "tmp", store.path / "cache")
+    told = partial(progress, stage.key)
+    return claim, Context(stage, ancestors, *places, threads=threads, progress=told)
 
 
-def _execute(
+def _run_one(
     store: Store, claim: Claim, body: Body, context: Context, worker: Mapping[str, Any]
 ) -> Outcome:
     """Run `body` and keep what it writes; its folder is the commit's to choose."""
-    stage = context.stage
 
     def write(out: Path) -> Mapping[str, Any]:
         return body(replace(context, out=out))
 
-    facts = {**worker, "pid": os.getpid(), "threads": context.threads}
+    return _kept(store, claim, context, write, worker)
+
+
+def _run_group(
+    store: Store,
+    ready: Sequence[tuple[Claim, Context]],
+    body: GroupBody,
+    worker: Mapping[str, Any],
+    tell: Callable[[Outcome], None],
+) -> None:
+    """Run `body` on all; what it keeps nothing of is told to be run alone."""
+    keeper = _Keeper(store, ready, worker, tell)
+    reason = "its group did not finish it"
     try:
-        record = store.commit(stage, write, claim=claim, worker=facts)
+        body([context for _, context in ready], keeper)
+    except StoreError:
+        raise
+    except Exception as error:  # of all: who is to blame shows when each runs alone
+        reason = _reason(error, store)
+    for key, (claim, _) in list(keeper.left.items()):
+        claim.release()
+        tell(Outcome(key, "apart", reason=reason))
+
+
+class _Keeper:
+    """Commits the stages of a group as they end; the record of each names the whole group."""
+
+    def __init__(
+        self,
+        store: Store,
+        ready: Sequence[tuple[Claim, Context]],
+        worker: Mapping[str, Any],
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        self._store = store
+        self._tell = tell
+        self.left = {context.stage.key: (claim, context) for claim, context in ready}
+        self._worker = {**worker, "stacked": list(self.left)}
+
+    def done(
+        self, context: Context, write: Callable[[Path], Mapping[str, Any]], seconds: float
+    ) -> None:
+        claim, _ = self.left[context.stage.key]
+        outcome = _kept(self._store, claim, context, write, self._worker, spent=seconds)
+        self._end(outcome)
+
+    def failed(self, context: Context, error: Exception) -> None:
+        claim, _ = self.left[context.stage.key]
+        self._end(_failed(self._store, claim, context, error, self._worker))
+
+    def _end(self, outcome: Outcome) -> None:
+        claim, _ = self.left.pop(outcome.key)
+        claim.release()
+        self._tell(outcome)
+
+
+def _kept(
+    store: Store,
+    claim: Claim,
+    context: Context,
+    write: Callable[[Path], Mapping[str, Any]],
+    worker: Mapping[str, Any],
+    *,
+    spent: float = 0.0,
+) -> Outcome:
+    stage, facts = context.stage, _facts(context, worker)
+    try:
+        record = store.commit(stage, write, claim=claim, worker=facts, spent=spent)
     except StoreError:
         raise
     except Exception as error:
-        reason = _reason(error, store)
-        store.fail(stage, reason, claim=claim, traceback=traceback.format_exc(), worker=facts)
-        return Outcome(stage.key, "failed", reason=reason)
+        return _failed(store, claim, context, error, worker)
     return Outcome(stage.key, "done", seconds=record.seconds, tokens=record.tokens)
+
+
+def _failed(
+    store: Store, claim: Claim, context: Context, error: Exception, worker: Mapping[str, Any]
+) -> Outcome:
+    reason = _reason(error, store)
+    words = "".join(traceback.format_exception(error))
+    facts = _facts(context, worker)
+    store.fail(context.stage, reason, claim=claim, traceback=words, worker=facts)
+    return Outcome(context.stage.key, "failed", reason=reason)
+
+
+def _facts(context: Context, worker: Mapping[str, Any]) -> dict[str, Any]:
+    return {**worker, "pid": os.getpid(), "threads": context.threads}
 
 
 def _ancestors(store: Store, stage: Stage) -> tuple[Ancestor, ...]:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,7 +38,7 @@ class Executor(Protocol):
     @property
     def idle(self) -> bool: ...
 
-    def submit(self, stage: Stage) -> None: ...
+    def submit(self, stages: Sequence[Stage]) -> None: ...
 
     def wait(self, timeout: float | None) -> list[Message]: ...
 
@@ -73,7 +73,7 @@ def run_plan(
     with Store.open(store_path, warn=warn) as store:
         todo = needed(plan.stages, (c.score_key for c in plan.cells), _done_in(store))
         layout = layout or _layout(plan, workers, todo)
-        agenda = Agenda(plan.stages, todo)
+        agenda = Agenda(plan.stages, todo, _groups(plan))
         run = _Run(plan, store=store, agenda=agenda, layout=layout, tell=tell, warn=warn)
         if time_box is not None:
             run.deadline = run.clock + time_box
@@ -83,6 +83,14 @@ def run_plan(
         else:
             executor = Workers(store.path, bodies, layout)
         return run.go(executor, warnings)
+
+
+def _groups(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """Keys of the stages that the study wants to be trained at once."""
+    from apportion.compile import stack_groups, stack_size
+
+    size = 1 if plan.study is None else stack_size(plan.study.stack)  # a plan made by hand
+    return stack_groups(plan.stages, size)
 
 
 def _layout(plan: Plan, workers: int | None, todo: set[str]) -> Layout:
@@ -98,7 +106,7 @@ def _done_in(store: Store) -> Callable[[str], bool]:
         record = store.record(key)
         if record is None or record.status != "done":
             return False
-        return record.kind != "score" or store.artifact(key) is not None
+        return record.kind != "score" or store.artifact_of(record) is not None
 
     return done
 
@@ -160,8 +168,8 @@ class _Run:
 
     def _loop(self, executor: Executor) -> None:
         while not self.agenda.over:
-            while executor.idle and not self._late() and (key := self.agenda.next()) is not None:
-                executor.submit(self.stages[key])
+            while executor.idle and not self._late() and (keys := self.agenda.next_group()):
+                executor.submit([self.stages[key] for key in keys])
             if self._late() and not self.agenda.running:
                 self.out_of_time = True
                 return
@@ -184,8 +192,9 @@ class _Run:
         elif message.op == "store":
             raise StoreError(body["problem"], file=body["file"], mend=body["mend"])
         elif message.op == "died":
-            if body["key"] is not None:
-                self._died(self.stages[body["key"]], body["reason"], body["words"])
+            for key in body["keys"]:
+                stage, alone = self.stages[key], body["alone"]
+                self._died(stage, body["reason"], body["words"], alone=alone)
         elif message.op == "started":
             stage = self.stages[body["key"]]
             self.tell(events.StageStarted(stage.key, stage.kind, stage.label, stage.tokens))
@@ -205,6 +214,8 @@ class _Run:
                 self._failed(stage, self.agenda.failed[stage.key])
         elif status == "failed":
             self._failed(stage, outcome["reason"])
+        elif status == "apart":
+            self._apart(stage, outcome["reason"])
         else:
             self._done(stage, reused=status == "reused", seconds=outcome["seconds"])
 
@@ -222,16 +233,23 @@ class _Run:
         self.agenda.fail(stage.key, reason)
         self.tell(events.StageFailed(stage.key, stage.kind, stage.label, reason))
 
-    def _died(self, stage: Stage, reason: str, words: str) -> None:
-        """The worker died: before its commit the stage failed, after it the stage is done."""
+    def _apart(self, stage: Stage, reason: str) -> None:
+        self.agenda.apart(stage.key)
+        self.warn(f"{stage.label} is trained alone, not with its group: {reason}")
+
+    def _died(self, stage: Stage, reason: str, words: str, *, alone: bool) -> None:
+        """The worker died: before its commit the stage failed, after it the stage is done.
+
+        Of several that it ran at once nobody knows who is to blame: each is tried again, alone.
+        """
         with self.store.claim(stage.key) or NoClaim() as claim:
             record = self.store.record(stage.key)
             if record is not None and record.status == "done":
                 self._done(stage, reused=False, seconds=record.seconds)
                 return
-            if claim is not None:
+            if claim is not None and alone:
                 self.store.fail(stage, reason, claim=claim, traceback=words)
-        self._failed(stage, reason)
+        (self._failed if alone else self._apart)(stage, reason)
         self.store.sweep()
 
     def _look_at_waiting(self) -> None:

@@ -7,6 +7,7 @@ the most tokens on the path that starts there, so that the longest chain never s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,8 +52,15 @@ def needed(
 class Agenda:
     """The stages of a run and where each of them stands; keys are never in two states."""
 
-    def __init__(self, stages: Mapping[str, Stage], todo: Iterable[str]) -> None:
+    def __init__(
+        self,
+        stages: Mapping[str, Stage],
+        todo: Iterable[str],
+        groups: Iterable[tuple[str, ...]] = (),
+    ) -> None:
+        """`groups`: keys of stages to be run at once."""
         self.stages = stages
+        self._group = {key: group for group in groups for key in group}
         self._weight = path_tokens(stages)
         self.todo = set(todo)
         self.running: set[str] = set()
@@ -60,31 +68,62 @@ class Agenda:
         self.failed: dict[str, str] = {}
         self.blocked: set[str] = set()  # an ancestor failed
         self._losses: dict[str, int] = {}
+        self._children: dict[str, list[str]] = {}
+        for key, stage in stages.items():
+            for parent in stage.parents:
+                self._children.setdefault(parent, []).append(key)
+        # What may be ready, most urgent first. A stage is offered when it comes into `todo`, when
+        # a parent finishes and when one of its group will not run with it; what is not ready as
+        # it comes up is dropped until then. So a stage costs a few operations, however many.
+        self._offered: list[tuple[int, int, str]] = []
+        self._offer(self.todo)
 
     @property
     def over(self) -> bool:
         return not (self.todo or self.running or self.waiting)
 
-    def next(self) -> str | None:
-        """Take the most urgent ready stage, or None where none is ready."""
-        ready = [key for key in self.todo if not self._unfinished(self.stages[key].parents)]
-        if not ready:
-            return None
-        key = min(ready, key=self._urgency)
-        self.todo.discard(key)
-        self.running.add(key)
-        return key
+    def next_group(self) -> tuple[str, ...]:
+        """Take the most urgent ready stage and those of its group that are to be run; () for none.
+
+        A group waits until all of them are ready: for parents that are still to come, never for
+        stages that are done, failed, blocked or run elsewhere.
+        """
+        while self._offered:
+            *_, key = heappop(self._offered)
+            taken = self._companions(key) if key in self.todo else ()
+            if taken and all(map(self._is_ready, taken)):
+                self.todo.difference_update(taken)
+                self.running.update(taken)
+                return taken
+        return ()
+
+    def _offer(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if key in self.todo and self._is_ready(key):
+                heappush(self._offered, self._urgency(key))
+
+    def _is_ready(self, key: str) -> bool:
+        unfinished = (self.todo, self.running, self.waiting, self.failed, self.blocked)
+        return not any(up in some for up in self.stages[key].parents for some in unfinished)
+
+    def _companions(self, key: str) -> tuple[str, ...]:
+        """`key` and those of its group that are to be run."""
+        return tuple(one for one in self._group.get(key, (key,)) if one in self.todo)
+
+    def apart(self, key: str) -> None:
+        """`key` did not run with its group: it may be run here now, alone."""
+        rest = tuple(one for one in self._group.pop(key, ()) if one != key)
+        self._group.update(dict.fromkeys(rest, rest))
+        self._offer(rest)
+        self.again(key)
 
     def _urgency(self, key: str) -> tuple[int, int, str]:
         return (_FIRST.get(self.stages[key].kind, 2), -self._weight[key], key)
 
-    def _unfinished(self, keys: Iterable[str]) -> bool:
-        pending = self.todo | self.running | self.waiting
-        return any(key in pending or key in self.failed or key in self.blocked for key in keys)
-
     def done(self, key: str) -> None:
         """`key` finished (here or elsewhere)."""
         self._take(key)
+        self._offer(self._children.get(key, ()))
 
     def held(self, key: str) -> None:
         """`key` is being run by another process."""
@@ -95,18 +134,19 @@ class Agenda:
         """`key` may be run here now."""
         self._take(key)
         self.todo.add(key)
+        self._offer([key])
 
     def fail(self, key: str, reason: str) -> None:
         """`key` failed: what depends on it will not run."""
         self._take(key)
         self.failed[key] = reason
-        for child, stage in self.stages.items():  # topological: one pass reaches all descendants
-            lacking = any(
-                parent in self.failed or parent in self.blocked for parent in stage.parents
-            )
-            if child in self.todo and lacking:
-                self.todo.discard(child)
+        below = list(self._children.get(key, ()))
+        while below:
+            child = below.pop()
+            if child in self.todo:
+                self._take(child)
                 self.blocked.add(child)
+                below += self._children.get(child, ())
 
     def lost(self, key: str, parent: str, is_done: Callable[[str], bool]) -> bool:
         """`key` found its parent's artifact missing or damaged: both run again, parent first.
@@ -120,11 +160,13 @@ class Agenda:
         self.again(key)
         known = self.todo | self.running | self.waiting | set(self.failed) | self.blocked
         if parent not in known:
-            self.todo.add(parent)
-            self.todo |= needed(self.stages, self.stages[parent].parents, is_done) - known
+            above = needed(self.stages, self.stages[parent].parents, is_done) - known
+            self.todo |= {parent, *above}
+            self._offer({parent, *above})
         return True
 
     def _take(self, key: str) -> None:
         self.todo.discard(key)
         self.running.discard(key)
         self.waiting.discard(key)
+        self._offer(self._group.get(key, ()))  # they need not wait for it any longer

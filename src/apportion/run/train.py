@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apportion.config.recipe import KtoRecipe, LoraRecipe, PreferenceRecipe, SftRecipe
@@ -31,9 +32,7 @@ REFERENCE = "reference.jsonl"
 def sft(context: Context) -> Mapping[str, Any]:
     """Fine-tune the base on demonstrations."""
     spec = context.stage.spec
-    data = spec["data"]
-    examples = task_of(spec).pool.demonstrations(data["n"], seed=data["seed"])
-    same_data(examples, data, spec)
+    examples = examples_of(spec)
     with computing(context.threads):
         if "trainer" in spec:
             return _by_trl(context, "sft", examples)
@@ -49,7 +48,7 @@ def sft(context: Context) -> Mapping[str, Any]:
             SftRecipe.model_validate(spec["recipe"]),
             max_length=spec["max_length"],
             seed=spec["train_seed"],
-            on_step=_on_step(context),
+            on_step=on_step(context),
         )
         return _keep(context, model, logs)
 
@@ -57,14 +56,7 @@ def sft(context: Context) -> Mapping[str, Any]:
 def preference(context: Context) -> Mapping[str, Any]:
     """Preference-tune the parent (or the base), with that same model as the reference."""
     spec = context.stage.spec
-    data, method = spec["data"], spec["method"]
-    pool = task_of(spec).pool
-    examples: Sequence[Any] = (
-        pool.labels(data["n"], seed=data["seed"])
-        if method == "kto"
-        else pool.pairs(data["n"], seed=data["seed"])
-    )
-    same_data(examples, data, spec)
+    examples, method = examples_of(spec), spec["method"]
     with computing(context.threads):
         if "trainer" in spec:
             return _by_trl(context, method, examples)
@@ -72,26 +64,28 @@ def preference(context: Context) -> Mapping[str, Any]:
         return (_kto if method == "kto" else _dpo)(context, policy, examples)
 
 
+def examples_of(spec: Mapping[str, Any]) -> Sequence[Any]:
+    """The examples of a training stage; DataError where they are not those of its spec."""
+    data, pool = spec["data"], task_of(spec).pool
+    method = spec.get("method", "sft")
+    takes: dict[str, Callable[..., Sequence[Any]]] = {
+        "sft": pool.demonstrations,
+        "dpo": pool.pairs,
+        "kto": pool.labels,
+    }
+    examples = takes[method](data["n"], seed=data["seed"])
+    same_data(examples, data, spec)
+    return examples
+
+
 def _dpo(context: Context, policy: Policy, pairs: Sequence[Pair]) -> Mapping[str, Any]:
-    from apportion.training.dpo import reference_logps, train_dpo
+    from apportion.training.dpo import train_dpo
 
     spec = context.stage.spec
     recipe = PreferenceRecipe.model_validate(spec["recipe"])
-    batch = recipe.micro_batch_size or recipe.batch_size
-    words = (policy.tokenizer, policy.template)
-    length = spec["max_length"]
-
-    def compute(chunk: Sequence[Any]) -> Any:
-        return reference_logps(policy.model, *words, chunk, max_length=length, batch_size=batch)
-
-    names = ("parent", "model", "template", "dtype", "max_length", "stage_two", "semantics_version")
-    identity = {name: plain(spec.get(name)) for name in names}
-    if "quantization" in spec:
-        identity["quantization"] = spec["quantization"]
-    identity |= {"batch": batch, "threads": context.threads, "device": str(policy.device)}
-    reference = cached_reference(context.cache, identity, pairs, compute)
-    rows = zip(*reference, strict=True)
-    write_lines(context.out / REFERENCE, ({"chosen": c, "rejected": r} for c, r in rows))
+    words, length = (policy.tokenizer, policy.template), spec["max_length"]
+    reference = pair_reference(context, policy, pairs)
+    write_pair_reference(context.out, reference)
     model = trainable(policy.model, spec)
     logs = train_dpo(
         model,
@@ -101,21 +95,52 @@ def _dpo(context: Context, policy: Policy, pairs: Sequence[Pair]) -> Mapping[str
         reference=reference,
         max_length=length,
         seed=spec["train_seed"],
-        on_step=_on_step(context),
+        on_step=on_step(context),
     )
     return _keep(context, model, logs)
+
+
+def pair_reference(context: Context, policy: Policy, pairs: Sequence[Pair]) -> Any:
+    """log p of chosen and rejected under `policy`, which the stage starts from; cached."""
+    from apportion.training.dpo import reference_logps
+
+    spec = context.stage.spec
+    recipe = PreferenceRecipe.model_validate(spec["recipe"])
+    batch = recipe.micro_batch_size or recipe.batch_size
+    words, length = (policy.tokenizer, policy.template), spec["max_length"]
+
+    def compute(chunk: Sequence[Any]) -> Any:
+        return reference_logps(policy.model, *words, chunk, max_length=length, batch_size=batch)
+
+    names = ("parent", "model", "template", "dtype", "max_length", "stage_two", "semantics_version")
+    identity = {name: plain(spec.get(name)) for name in names}
+    if "quantization" in spec:
+        identity["quantization"] = spec["quantization"]
+    identity |= {"batch": batch, "threads": context.threads, "device": str(policy.device)}
+    return cached_reference(context.cache, identity, pairs, compute)
+
+
+def write_pair_reference(out: Path, reference: Any) -> None:
+    """Reference log-probabilities, a line per pair."""
+    rows = zip(*reference, strict=True)
+    write_lines(out / REFERENCE, ({"chosen": c, "rejected": r} for c, r in rows))
+
+
+def write_label_reference(out: Path, reference: Any) -> None:
+    """Reference log-probabilities, a line per label."""
+    rows = zip(*reference, strict=True)
+    write_lines(out / REFERENCE, ({"matched": m, "mismatched": k} for m, k in rows))
 
 
 def _kto(context: Context, policy: Policy, labels: Sequence[Any]) -> Mapping[str, Any]:
     from apportion.training.kto import kto_reference, train_kto
 
     spec = context.stage.spec
-    recipe, kto = PreferenceRecipe.model_validate(spec["recipe"]), _kto_recipe(spec)
-    rows = _kto_rows(spec, policy.template, labels)
+    recipe, kto = PreferenceRecipe.model_validate(spec["recipe"]), kto_recipe(spec)
+    rows = kto_rows(spec, policy.template, labels)
     batch = recipe.micro_batch_size or recipe.batch_size
     reference = kto_reference(policy.model, policy.tokenizer, rows, batch_size=batch)
-    pairs = zip(*reference, strict=True)
-    write_lines(context.out / REFERENCE, ({"matched": m, "mismatched": k} for m, k in pairs))
+    write_label_reference(context.out, reference)
     model = trainable(policy.model, spec)
     logs = train_kto(
         model,
@@ -125,16 +150,18 @@ def _kto(context: Context, policy: Policy, labels: Sequence[Any]) -> Mapping[str
         kto,
         reference=reference,
         seed=spec["train_seed"],
-        on_step=_on_step(context),
+        on_step=on_step(context),
     )
     return _keep(context, model, logs)
 
 
-def _kto_recipe(spec: Mapping[str, Any]) -> KtoRecipe:
+def kto_recipe(spec: Mapping[str, Any]) -> KtoRecipe:
+    """What KTO has of its own, as the spec says."""
     return KtoRecipe.model_validate(spec["kto"])
 
 
-def _kto_rows(spec: Mapping[str, Any], template: Template, labels: Sequence[Any]) -> KtoRows:
+def kto_rows(spec: Mapping[str, Any], template: Template, labels: Sequence[Any]) -> KtoRows:
+    """The labels in the groups that the spec asks for."""
     from apportion.training.kto import encode_labels
 
     return encode_labels(
@@ -169,7 +196,7 @@ def _by_trl(context: Context, method: Any, examples: Sequence[Any]) -> Mapping[s
         max_length=spec["max_length"],
         seed=spec["train_seed"],
         dtype=spec["dtype"],
-        kto=_kto_recipe(spec) if method == "kto" else None,
+        kto=kto_recipe(spec) if method == "kto" else None,
         trackers=tuple(spec.get("trackers", ())),
         run_name=context.stage.label,
     )
@@ -187,12 +214,12 @@ def _by_trl(context: Context, method: Any, examples: Sequence[Any]) -> Mapping[s
     if os.environ.get(ACCELERATE):
         out = launched(folder, context.progress)
     else:
-        out = run_job(folder, _on_step(context))
+        out = run_job(folder, on_step(context))
     logs = [StepLog(**row) for row in read_lines(out / STEPS)]
     for file in sorted(out.iterdir()):
         shutil.move(file, context.out / file.name)
     shutil.rmtree(folder)
-    return _summary(context, logs)
+    return summary(context, logs)
 
 
 def _columns(
@@ -205,7 +232,7 @@ def _columns(
 
     length = spec["max_length"]
     if method == "kto":
-        labels = _kto_rows(spec, template, examples)
+        labels = kto_rows(spec, template, examples)
         return kto_columns(labels), labels.dropped
     if method == "dpo":
         pairs = [row for row in encode_pairs(template, examples, max_length=length) if row]
@@ -223,10 +250,11 @@ def _keep(context: Context, model: nn.Module, logs: Sequence[StepLog]) -> dict[s
 
     write_lines(context.out / STEPS, (asdict(log) for log in logs))
     save_trained(model, context.out)
-    return _summary(context, logs)
+    return summary(context, logs)
 
 
-def _summary(context: Context, logs: Sequence[StepLog]) -> dict[str, Any]:
+def summary(context: Context, logs: Sequence[StepLog]) -> dict[str, Any]:
+    """What a training stage's record says of it."""
     return {
         "n": context.stage.spec["data"]["n"],
         "steps": len(logs),
@@ -237,5 +265,6 @@ def _summary(context: Context, logs: Sequence[StepLog]) -> dict[str, Any]:
     }
 
 
-def _on_step(context: Context) -> Callable[[StepLog, int], None]:
+def on_step(context: Context) -> Callable[[StepLog, int], None]:
+    """Tells the run how far the stage is."""
     return lambda log, steps: context.progress(log.step / steps)

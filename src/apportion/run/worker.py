@@ -1,4 +1,4 @@
-"""A worker process: takes one stage after another from its master, JSON lines both ways.
+"""A worker process: takes one stage (or group) after another, JSON lines both ways.
 
 Started as `python -c …` rather than by `multiprocessing`, so that a user's script needs no
 `if __name__ == "__main__"`, nothing is pickled, and it dies with its master, however that ends.
@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -70,27 +69,26 @@ def _serve(settings: dict[str, Any], channel: _Channel) -> None:
         channel.send(op="warning", text=text)
 
     for line in sys.stdin:
-        fields = json.loads(line)
-        stage = Stage(**{**fields, "parents": tuple(fields["parents"])})
-        channel.send(op="started", key=stage.key)
-        warm_up(settings["bodies"], stage.kind)
+        stages = [
+            Stage(**{**fields, "parents": tuple(fields["parents"])}) for fields in json.loads(line)
+        ]
+        for stage in stages:
+            channel.send(op="started", key=stage.key)
+        warm_up(settings["bodies"], stages[0].kind)
         try:
             if store is None:
                 store = Store.open(settings["store"], create=False, sweep=False, warn=warn)
-            outcome = perform(
+            perform(
                 store,
-                stage,
+                stages,
                 bodies,
                 threads=settings["threads"],
                 worker=settings["facts"],
-                progress=partial(channel.progress, stage.key),
+                progress=channel.progress,
+                tell=lambda outcome: channel.send(op="outcome", **asdict(outcome)),
             )
         except StoreError as error:
-            channel.send(
-                op="store", problem=error.problem, file=error.file, mend=error.mend, key=stage.key
-            )
-            continue
-        channel.send(op="outcome", **asdict(outcome))
+            channel.send(op="store", problem=error.problem, file=error.file, mend=error.mend)
 
 
 def _die_with(master: int) -> None:

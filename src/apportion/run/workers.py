@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,8 @@ class _Worker:
     """One process and its pipes."""
 
     def __init__(self, store: Path, bodies: str, layout: Layout, device: str) -> None:
-        self.key: str | None = None
+        self.keys: list[str] = []  # of what it runs and has not told the end of
+        self.alone = True  # whether it was given one stage, and not a group
         self.device = device
         self._buffer = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -68,16 +69,20 @@ class _Worker:
             os.close(write)
         self.out = read
 
-    def submit(self, stage: Stage) -> None:
-        self.key = stage.key
-        fields = {
-            "key": stage.key,
-            "kind": stage.kind,
-            "parents": list(stage.parents),
-            "spec": plain(stage.spec),
-            "label": stage.label,
-            "tokens": stage.tokens,
-        }
+    def submit(self, stages: Sequence[Stage]) -> None:
+        self.keys = [stage.key for stage in stages]
+        self.alone = len(stages) == 1
+        fields = [
+            {
+                "key": stage.key,
+                "kind": stage.kind,
+                "parents": list(stage.parents),
+                "spec": plain(stage.spec),
+                "label": stage.label,
+                "tokens": stage.tokens,
+            }
+            for stage in stages
+        ]
         assert self.process.stdin is not None  # noqa: S101 - opened with a pipe
         with contextlib.suppress(BrokenPipeError):  # it died: the end of its other pipe tells
             self.process.stdin.write(json.dumps(fields).encode() + b"\n")
@@ -88,13 +93,15 @@ class _Worker:
         data = os.read(self.out, 1 << 16)
         if not data:
             words = {"reason": self._obituary(), "words": self._words()}
-            yield Message("died", {"key": self.key, **words})
+            yield Message("died", {"keys": list(self.keys), "alone": self.alone, **words})
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             body = json.loads(line)
-            if body["op"] in ("outcome", "store"):
-                self.key = None
+            if body["op"] == "outcome":
+                self.keys.remove(body["key"])
+            elif body["op"] == "store":
+                self.keys = []
             yield Message(body.pop("op"), body)
 
     def kill(self) -> None:
@@ -122,7 +129,7 @@ class _Worker:
 
 
 class Workers:
-    """At most `layout.workers` processes, each with one stage at a time."""
+    """At most `layout.workers` processes, each with one stage or one group at a time."""
 
     def __init__(self, store: Path, bodies: str, layout: Layout) -> None:
         self._store = store
@@ -134,13 +141,13 @@ class Workers:
     @property
     def idle(self) -> bool:
         """Whether another stage can be submitted."""
-        busy = sum(worker.key is not None for worker in self._all)
+        busy = sum(bool(worker.keys) for worker in self._all)
         return busy < self._layout.workers
 
-    def submit(self, stage: Stage) -> None:
-        """Give `stage` to a free worker, starting one where none is free."""
-        free = next((worker for worker in self._all if worker.key is None), None)
-        (free or self._start()).submit(stage)
+    def submit(self, stages: Sequence[Stage]) -> None:
+        """Give `stages` (one, or a group) to a free worker, starting one where none is free."""
+        free = next((worker for worker in self._all if not worker.keys), None)
+        (free or self._start()).submit(stages)
 
     def wait(self, timeout: float | None) -> list[Message]:
         """Messages, after at most `timeout` seconds (None: until there is one)."""

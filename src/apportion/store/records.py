@@ -33,7 +33,7 @@ class Records:
         """The record of a finished stage whose artifact is there, or of a failed one, or None."""
         text = self._asking(lambda index: index.get(key))
         record = None if text is None else Record.from_dict(json.loads(text))
-        if record is not None and record.status == "done" and self.folder(record).is_dir():
+        if record is not None and record.status == "done" and os.path.isdir(self.folder(record)):
             return record
         adopted = self._adopt(key)
         if adopted is not None:
@@ -60,7 +60,7 @@ class Records:
 
     def folder(self, record: Record) -> Path:
         """Where the artifact of a finished stage is."""
-        return self._path / "artifacts" / record.kind / record.key
+        return self._path.joinpath("artifacts", record.kind, record.key)
 
     def close(self) -> None:
         self._index.close()

@@ -100,15 +100,19 @@ class Store:
         Pass the `claim` on `key` where one is held.
         """
         record = self.record(key)
-        if record is None or record.status != "done":
+        return None if record is None else self.artifact_of(record, claim=claim)
+
+    def artifact_of(self, record: Record, *, claim: Claim | None = None) -> Path | None:
+        """The same for a stage whose record is at hand."""
+        if record.status != "done":
             return None
         folder = self._records.folder(record)
-        if key in self._verified:
+        if record.key in self._verified:
             return folder
         with files.disk_errors(self.path):
             problem = files.damage(folder)
         if problem is None:
-            self._verified.add(key)
+            self._verified.add(record.key)
             return folder
         self._quarantine(record, problem, claim)
         return None
@@ -128,15 +132,17 @@ class Store:
         *,
         claim: Claim | None = None,
         worker: Mapping[str, Any] | None = None,
+        spent: float = 0.0,
     ) -> Record:
         """Run `write(folder)` and keep what it wrote and returned (the summary) under `stage.key`.
 
+        `spent`: seconds that went into it before; the record has them and those of `write`.
         Without `claim`, claims the key itself; StoreError where it is held elsewhere. An exception
         of `write` passes through (as StoreError where the disk is to blame) and leaves nothing.
         """
         if claim is None:
             with self._claim_or_raise(stage.key) as own:
-                return self.commit(stage, write, claim=own, worker=worker)
+                return self.commit(stage, write, claim=own, worker=worker, spent=spent)
         crash_point("claimed")
         self._log(stage, "started")
         crash_point("started")
@@ -148,7 +154,7 @@ class Store:
         try:
             summary = dict(write(folder))
             crash_point("payload_written")
-            seconds = time.monotonic() - clock
+            seconds = spent + time.monotonic() - clock
             record = record_of(
                 stage,
                 status="done",

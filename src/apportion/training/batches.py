@@ -28,6 +28,7 @@ from torch import nn
 from apportion.data.records import Context
 from apportion.models.policy import causal_lm
 from apportion.models.template import Template
+from apportion.training.vocabulary import chunked_logps, logps_of, states_before, wants_chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +117,21 @@ def _only_at(head: nn.Module, place: torch.Tensor) -> Iterator[None]:
 def token_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
     """log p(token | what is before it) of each response token, in nats: (N,), float32 or wider.
 
-    The output layer runs at the response's positions only.
+    The output layer runs at the response's positions only; where that makes very many logits, in
+    chunks that are never there at once (see `vocabulary.py`).
     """
     lm = causal_lm(model)
+    head = lm.get_output_embeddings()
     packed = nullcontext({}) if batch.packed is None else batch.packed.within(lm)
-    with _only_at(lm.get_output_embeddings(), batch.place), _precision(lm), packed as more:
+    if wants_chunks(lm, len(batch.target)):
+        with _precision(lm):
+            with states_before(head, batch.place) as states, packed as more:
+                lm(input_ids=batch.ids, use_cache=False, **more)
+            vocabulary = lm.config.get_text_config().vocab_size
+            return chunked_logps(head, states[0], batch.target, vocabulary)
+    with _only_at(head, batch.place), _precision(lm), packed as more:
         logits = lm(input_ids=batch.ids, use_cache=False, **more).logits[0]
-    if logits.dtype != torch.float64:
-        logits = logits.float()
-    return -nn.functional.cross_entropy(logits, batch.target, reduction="none")
+    return logps_of(logits, batch.target)
 
 
 def sequence_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -140,18 +147,6 @@ def _precision(lm: Any) -> AbstractContextManager[Any]:
     if lm.config.dtype == torch.bfloat16 and weight.dtype == torch.float32:
         return torch.autocast(weight.device.type, dtype=torch.bfloat16)
     return nullcontext()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within: every module is in evaluation mode (no dropout); then as it was."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 CPU_TOKENS = 512  # of one forward pass: activations of small models then stay in the cache

@@ -13,6 +13,7 @@ Loss: mean over b of -log sigmoid(r_i). Log-probabilities are sums over the resp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,8 +23,10 @@ from apportion.config.recipe import PreferenceRecipe
 from apportion.data.records import Pair
 from apportion.errors import StageError
 from apportion.models.template import Template
-from apportion.training.batches import Row, encode, evaluating, sequence_logps
+from apportion.training.batches import Row, encode, sequence_logps
 from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.modes import evaluating
+from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
 
 PairRows = tuple[Row, Row]
@@ -100,6 +103,67 @@ def train_dpo(
     (share with a positive margin); and `dropped`, the pairs whose prompt alone fills `max_length`.
     Raises StageError where nothing is left, or loss or gradient is not finite.
     """
+    told = dpo_objective(template, pairs, recipe, reference=reference, max_length=max_length)
+    batches = batches_for(model, pad=tokenizer.pad_token_id)
+    return fit(
+        model,
+        dpo_loss(model, told.rows, told.reference, recipe.beta, batches),
+        told.lengths,
+        recipe,
+        seed=seed,
+        on_step=on_step,
+        constants={"dropped": float(told.dropped)},
+        costs=batches.costs(told.rows),
+    )
+
+
+@dataclass(frozen=True)
+class DpoObjective:
+    """Pairs as an `Objective`. `reference`: log p of chosen and rejected of each, in nats;
+    `dropped`: pairs whose prompt alone fills the length."""
+
+    rows: Sequence[PairRows]
+    reference: Sequence[tuple[float, float]]
+    beta: float
+    dropped: int = 0
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(chosen.ids) + len(rejected.ids) for chosen, rejected in self.rows]
+
+    def groups(self, micro: Indices) -> Groups:
+        return [self.rows[index] for index in micro]
+
+    def groups_before(self, micro: Indices) -> Groups:
+        return []
+
+    def loss(
+        self, logps: torch.Tensor, before: torch.Tensor | None, micro: Indices, batch: Indices
+    ) -> tuple[torch.Tensor, Means]:
+        both = logps.view(-1, 2)
+        w, l_ = both[:, 0], both[:, 1]
+        fixed = torch.tensor([self.reference[index] for index in micro]).to(w)
+        margin = self.beta * ((w - fixed[:, 0]) - (l_ - fixed[:, 1]))
+        share = 1.0 / len(batch)
+        with torch.no_grad():
+            means = {
+                "margin": margin.sum() * share,
+                "chosen_logp": w.sum() * share,
+                "rejected_logp": l_.sum() * share,
+                "accuracy": (margin > 0).sum() * share,
+            }
+        return -nn.functional.logsigmoid(margin).sum() * share, means
+
+
+def dpo_objective(
+    template: Template,
+    pairs: Sequence[Pair],
+    recipe: PreferenceRecipe,
+    *,
+    reference: Reference,
+    max_length: int,
+) -> DpoObjective:
+    """Pairs as rows, with what `reference_logps` gave for them; StageError where it lacks one."""
     found = encode_pairs(template, pairs, max_length=max_length)
     rows: list[PairRows] = []
     fixed: list[tuple[float, float]] = []
@@ -109,17 +173,7 @@ def train_dpo(
                 raise StageError("the reference lacks a pair that is trained on.")
             rows.append(pair)
             fixed.append((v, m))
-    batches = batches_for(model, pad=tokenizer.pad_token_id)
-    return fit(
-        model,
-        dpo_loss(model, rows, fixed, recipe.beta, batches),
-        [len(chosen.ids) + len(rejected.ids) for chosen, rejected in rows],
-        recipe,
-        seed=seed,
-        on_step=on_step,
-        constants={"dropped": float(len(found) - len(rows))},
-        costs=batches.costs(rows),
-    )
+    return DpoObjective(rows, fixed, recipe.beta, len(found) - len(rows))
 
 
 def dpo_loss(
@@ -130,21 +184,10 @@ def dpo_loss(
     batches: Batches,
 ) -> Loss:
     """A function from a forward pass's indices to its part of its effective batch's loss."""
+    told = DpoObjective(rows, reference, beta)
 
-    def loss_of(
-        micro: Sequence[int], batch: Sequence[int]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        w, l_ = _pair_logps(model, [rows[index] for index in micro], batches)
-        fixed = torch.tensor([reference[index] for index in micro]).to(w)
-        margin = beta * ((w - fixed[:, 0]) - (l_ - fixed[:, 1]))
-        share = 1.0 / len(batch)
-        with torch.no_grad():
-            means = {
-                "margin": margin.sum() * share,
-                "chosen_logp": w.sum() * share,
-                "rejected_logp": l_.sum() * share,
-                "accuracy": (margin > 0).sum() * share,
-            }
-        return -nn.functional.logsigmoid(margin).sum() * share, means
+    def loss_of(micro: Indices, batch: Indices) -> tuple[torch.Tensor, Means]:
+        logps = sequence_logps(model, batches.of(told.groups(micro)))
+        return told.loss(logps, None, micro, batch)
 
     return loss_of

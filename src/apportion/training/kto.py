@@ -27,8 +27,10 @@ from apportion.config.recipe import KtoRecipe, PreferenceRecipe
 from apportion.data.records import Label
 from apportion.errors import StageError, StudyError
 from apportion.models.template import Template
-from apportion.training.batches import Row, evaluating, sequence_logps
+from apportion.training.batches import Row, sequence_logps
 from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.modes import evaluating
+from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
 
 Reference = tuple[Sequence[float], Sequence[float]]  # log p of matched, of mismatched responses
@@ -167,11 +169,7 @@ def train_kto(
     these, `margin`. Raises StageError where fewer than two labels are left, or loss or gradient is
     not finite.
     """
-    if len(rows.matched) < 2:
-        raise StageError(
-            "KTO needs at least two labels to train on.",
-            mend="raise `max_length`, or give more examples.",
-        )
+    enough_labels(rows)
     return fit(
         model,
         kto_loss(model, rows, reference, kto, batches_for(model, pad=tokenizer.pad_token_id)),
@@ -184,32 +182,72 @@ def train_kto(
     )
 
 
-def kto_loss(
-    model: nn.Module, rows: KtoRows, reference: Reference, kto: KtoRecipe, batches: Batches
-) -> Loss:
-    """A function from a group (in the order of the rows) to its part of its step's loss."""
-    device = next(model.parameters()).device
+def enough_labels(rows: KtoRows) -> None:
+    """StageError where fewer than two labels are left."""
+    if len(rows.matched) < 2:
+        raise StageError(
+            "KTO needs at least two labels to train on.",
+            mend="raise `max_length`, or give more examples.",
+        )
 
-    def logps(of: Sequence[Row], group: Sequence[int], fixed: Sequence[float]) -> Any:
-        under_policy = sequence_logps(model, batches.of([[of[index]] for index in group]))
-        return under_policy, torch.tensor([fixed[index] for index in group]).to(under_policy)
 
-    def loss_of(
-        group: Sequence[int], batch: Sequence[int]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        share = 1.0 / -(-len(batch) // rows.group_size)  # of the step's groups
+@dataclass(frozen=True)
+class KtoObjective:
+    """Labels in their groups as an `Objective`; `reference`: what `kto_reference` gave for them.
+
+    A pass is a whole group: what is wanted before are its mismatched responses.
+    """
+
+    rows: KtoRows
+    reference: Reference
+    kto: KtoRecipe
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(row.ids) for row in self.rows.matched]
+
+    @property
+    def dropped(self) -> int:
+        return self.rows.dropped
+
+    def groups(self, micro: Indices) -> Groups:
+        return [[self.rows.matched[index]] for index in micro]
+
+    def groups_before(self, micro: Indices) -> Groups:
+        return [[self.rows.mismatched[index]] for index in micro]
+
+    def loss(
+        self, logps: torch.Tensor, before: torch.Tensor | None, micro: Indices, batch: Indices
+    ) -> tuple[torch.Tensor, Means]:
+        assert before is not None  # noqa: S101 - `groups_before` is never empty
+        policy, kto, desirable = logps, self.kto, self.rows.desirable
+        share = 1.0 / -(-len(batch) // self.rows.group_size)  # of the step's groups
+        fixed, other = (
+            torch.tensor([logp[index] for index in micro]).to(policy) for logp in self.reference
+        )
         with torch.no_grad():
-            policy, fixed = logps(rows.mismatched, group, reference[1])
-            kl = (policy - fixed).mean().clamp(min=0)
-        policy, fixed = logps(rows.matched, group, reference[0])
-        wanted = torch.tensor([rows.desirable[index] for index in group], device=device)
+            kl = (before - other).mean().clamp(min=0)
+        wanted = torch.tensor([desirable[index] for index in micro], device=policy.device)
         gain = torch.where(wanted, policy - fixed - kl, kl - (policy - fixed))
         weight = torch.where(wanted, kto.desirable_weight, kto.undesirable_weight)
         loss = (weight * (1 - torch.sigmoid(kto.beta * gain))).mean() * share
         with torch.no_grad():
             means = {"kl": kl * share}
-            means |= _means(rows.desirable, batch, wanted, policy, kto.beta * (policy - fixed))
+            means |= _means(desirable, batch, wanted, policy, kto.beta * (policy - fixed))
         return loss, means
+
+
+def kto_loss(
+    model: nn.Module, rows: KtoRows, reference: Reference, kto: KtoRecipe, batches: Batches
+) -> Loss:
+    """A function from a group (in the order of the rows) to its part of its step's loss."""
+    told = KtoObjective(rows, reference, kto)
+
+    def loss_of(group: Indices, batch: Indices) -> tuple[torch.Tensor, Means]:
+        with torch.no_grad():
+            before = sequence_logps(model, batches.of(told.groups_before(group)))
+        logps = sequence_logps(model, batches.of(told.groups(group)))
+        return told.loss(logps, before, group, batch)
 
     return loss_of
 

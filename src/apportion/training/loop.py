@@ -22,7 +22,8 @@ from torch import nn
 from apportion.config.recipe import StageRecipe
 from apportion.errors import StageError, StudyError
 from apportion.models.policy import adapters_of
-from apportion.training.batches import evaluating, micro_batches, token_passes
+from apportion.training.batches import micro_batches, token_passes
+from apportion.training.modes import evaluating
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,11 @@ def fit(
     Random streams come from `seed`; modes and the caller's random state are restored.
     Raises StageError where loss or gradient is not finite, StudyError for an unusable optimiser.
     """
-    if not lengths:
-        raise StageError(
-            "no example is left to train on.", mend="raise `max_length`, or give more examples."
-        )
+    enough_examples(lengths)
     trained = [p for p in model.parameters() if p.requires_grad]
     if schedule is None:
-        size, on_cpu = recipe.micro_batch_size, trained[0].device.type == "cpu"
-        schedule = [
-            micro_batches(batch, lengths, size, cpu=on_cpu)
-            if size or costs is None
-            else token_passes(batch, costs)
-            for batch in effective_batches(len(lengths), recipe, seed)
-        ]
+        on_cpu = trained[0].device.type == "cpu"
+        schedule = schedule_of(lengths, recipe, seed=seed, costs=costs, cpu=on_cpu)
     optimizer, scheduler = _optimizer(model, recipe, len(schedule))
     logs = []
     with _training_state(model, seed):
@@ -110,6 +103,32 @@ def fit(
             if on_step is not None:
                 on_step(log, len(schedule))
     return logs
+
+
+def enough_examples(lengths: Sequence[int]) -> None:
+    """StageError where no example is left."""
+    if not lengths:
+        raise StageError(
+            "no example is left to train on.", mend="raise `max_length`, or give more examples."
+        )
+
+
+def schedule_of(
+    lengths: Sequence[int],
+    recipe: StageRecipe,
+    *,
+    seed: int,
+    costs: Sequence[int] | None,
+    cpu: bool,
+) -> list[list[list[int]]]:
+    """Steps of forward passes of examples' indices; arguments as for `fit`."""
+    size = recipe.micro_batch_size
+    return [
+        micro_batches(batch, lengths, size, cpu=cpu)
+        if size or costs is None
+        else token_passes(batch, costs)
+        for batch in effective_batches(len(lengths), recipe, seed)
+    ]
 
 
 def effective_batches(n: int, recipe: StageRecipe, seed: int) -> Iterator[list[int]]:
@@ -151,9 +170,27 @@ def _training_state(model: nn.Module, seed: int) -> Iterator[None]:
             model.zero_grad(set_to_none=True)
 
 
-def _optimizer(model: nn.Module, recipe: StageRecipe, steps: int) -> tuple[Any, Any]:
+def rates(recipe: StageRecipe, steps: int) -> list[float]:
+    """The learning rate of each step."""
+    nothing = torch.optim.SGD([torch.zeros(1)], lr=recipe.learning_rate)
+    scheduler = _scheduler(nothing, recipe, steps)
+    found = []
+    for _ in range(steps):
+        found.append(float(scheduler.get_last_lr()[0]))
+        nothing.step()
+        scheduler.step()
+    return found
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: StageRecipe, steps: int) -> Any:
     from transformers import get_scheduler
 
+    schedule = "constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule
+    warmup = math.ceil(recipe.warmup_ratio * steps)
+    return get_scheduler(schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+
+
+def _optimizer(model: nn.Module, recipe: StageRecipe, steps: int) -> tuple[Any, Any]:
     groups = [
         {"params": weights, "weight_decay": decay}
         for decay, weights in zip((recipe.weight_decay, 0.0), _by_decay(model), strict=True)
@@ -161,11 +198,7 @@ def _optimizer(model: nn.Module, recipe: StageRecipe, steps: int) -> tuple[Any, 
     ]
     on = {weight.device.type for weight in model.parameters() if weight.requires_grad}
     optimizer = _adamw(recipe, fused=on <= {"cpu", "cuda"})(groups, lr=recipe.learning_rate)
-    schedule = "constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule
-    warmup = math.ceil(recipe.warmup_ratio * steps)
-    return optimizer, get_scheduler(
-        schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps
-    )
+    return optimizer, _scheduler(optimizer, recipe, steps)
 
 
 def _by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

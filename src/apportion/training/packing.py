@@ -29,7 +29,8 @@ import torch
 from torch import nn
 
 from apportion.models.policy import causal_lm
-from apportion.training.batches import Batch, Row, collate, evaluating, token_logps
+from apportion.training.batches import Batch, Row, collate, token_logps
+from apportion.training.modes import evaluating
 
 _NAME = "apportion_packed"
 

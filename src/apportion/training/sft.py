@@ -13,6 +13,7 @@ Sequence weighting: mean over i of (sum over t of l_it / n_i).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -23,6 +24,7 @@ from apportion.data.records import Demonstration
 from apportion.models.template import Template
 from apportion.training.batches import Row, encode, token_logps
 from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
 
 
@@ -42,22 +44,65 @@ def train_sft(
     Each record's `extra` has `dropped`: demonstrations whose prompt alone fills `max_length`.
     Raises StageError where nothing is left, or loss or gradient is not finite.
     """
+    told = sft_objective(template, demonstrations, recipe, max_length=max_length)
+    batches = batches_for(model, pad=tokenizer.pad_token_id)
+    return fit(
+        model,
+        sft_loss(model, told.rows, recipe.loss_weighting, batches),
+        told.lengths,
+        recipe,
+        seed=seed,
+        on_step=on_step,
+        constants={"dropped": float(told.dropped)},
+        costs=batches.costs([[row] for row in told.rows]),
+    )
+
+
+@dataclass(frozen=True)
+class SftObjective:
+    """Demonstrations as an `Objective`; `dropped`: those whose prompt alone fills the length."""
+
+    rows: Sequence[Row]
+    weighting: Literal["token", "sequence"]
+    dropped: int = 0
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(row.ids) for row in self.rows]
+
+    def groups(self, micro: Indices) -> Groups:
+        return [[self.rows[index]] for index in micro]
+
+    def groups_before(self, micro: Indices) -> Groups:
+        return []
+
+    def shares(self, micro: Indices, batch: Indices) -> list[float]:
+        """What each sequence's tokens weigh in the loss of their batch."""
+        if self.weighting == "token":
+            return [1.0 / sum(self.rows[index].n_response for index in batch)] * len(micro)
+        return [1.0 / (self.rows[index].n_response * len(batch)) for index in micro]
+
+    def loss(
+        self, logps: torch.Tensor, before: torch.Tensor | None, micro: Indices, batch: Indices
+    ) -> tuple[torch.Tensor, Means]:
+        weight = torch.tensor(self.shares(micro, batch), dtype=logps.dtype, device=logps.device)
+        return -(logps * weight).sum(), {}
+
+
+def sft_objective(
+    template: Template,
+    demonstrations: Sequence[Demonstration],
+    recipe: SftRecipe,
+    *,
+    max_length: int,
+) -> SftObjective:
+    """The demonstrations as rows, cut at `max_length` tokens."""
     found = [
         encode(template, d.prompt, d.response, max_length=max_length, context=d.context)
         for d in demonstrations
     ]
     rows = [row for row in found if row is not None]
-    batches = batches_for(model, pad=tokenizer.pad_token_id)
-    return fit(
-        model,
-        sft_loss(model, rows, recipe.loss_weighting, batches),
-        [len(row.ids) for row in rows],
-        recipe,
-        seed=seed,
-        on_step=on_step,
-        constants={"dropped": float(len(found) - len(rows))},
-        costs=batches.costs([[row] for row in rows]),
-    )
+    return SftObjective(rows, recipe.loss_weighting, len(found) - len(rows))
 
 
 def sft_loss(
@@ -66,18 +111,16 @@ def sft_loss(
     weighting: Literal["token", "sequence"],
     batches: Batches,
 ) -> Loss:
-    """A function from a forward pass's indices to its part of its effective batch's loss."""
+    """A function from a forward pass's indices to its part of its effective batch's loss.
 
-    def loss_of(
-        micro: Sequence[int], batch: Sequence[int]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        if weighting == "token":
-            shares = [1.0 / sum(rows[index].n_response for index in batch)] * len(micro)
-        else:
-            shares = [1.0 / (rows[index].n_response * len(batch)) for index in micro]
-        tokens = batches.of([[rows[index]] for index in micro])
+    Token by token; the objective's own loss is of whole sequences, the same but for rounding.
+    """
+    told = SftObjective(rows, weighting)
+
+    def loss_of(micro: Indices, batch: Indices) -> tuple[torch.Tensor, Means]:
+        tokens = batches.of(told.groups(micro))
         logps = token_logps(model, tokens)
-        weight = torch.tensor(shares, dtype=logps.dtype, device=logps.device)[tokens.row]
-        return -(logps * weight).sum(), {}
+        shares = torch.tensor(told.shares(micro, batch), dtype=logps.dtype, device=logps.device)
+        return -(logps * shares[tokens.row]).sum(), {}
 
     return loss_of

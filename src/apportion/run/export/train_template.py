@@ -310,15 +310,20 @@ def evaluate(model: Any, tokenizer: Any) -> None:
     print(f"score {results['score']:.4f} on {len(values)} items")
 
 
-def main() -> None:
-    """Train, answer, score."""
-    RUN.mkdir(exist_ok=True)
-    tokenizer = AutoTokenizer.from_pretrained(
-        model_name(), **({"revision": REVISION} if REVISION else {})
-    )
+def words() -> Any:
+    """The tokenizer, ending responses as the cell does."""
+    where = {"revision": REVISION} if REVISION else {}
+    tokenizer = AutoTokenizer.from_pretrained(model_name(), **where)
     tokenizer.eos_token = END  # what TRL ends a completion with
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    return tokenizer
+
+
+def main() -> None:
+    """Train, answer, score."""
+    RUN.mkdir(exist_ok=True)
+    tokenizer = words()
     model = sft(tokenizer, SFT) if SFT else None
     model = prefer(tokenizer, PREFERENCE) if PREFERENCE else model
     if model is None:
