@@ -11,10 +11,13 @@ what the search half of the lattice costs. Methods:
 
 adaptive   `search: adaptive`, the learnt prior
 random     the same first cells, then cells in random order, advice from the same surface
+botorch    the same first cells, then a Gaussian process and the cell with the most knowledge
+           gradient per token, the split with the highest posterior mean (pip install 'apportion[bench]')
 five       five shares at the largest target, the best of them (nearest cells of the lattice)
 
 For each, regret after every step; the table says how many replays are within a point by what part
-of the cost, and when the search itself stopped.
+of the cost, and when the search itself stopped. Random and BoTorch never stop: they are cut at
+--until.
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ from apportion.search.start import first_cells
 from apportion.surface.model import Surface, fit_surface
 
 Cell = tuple[int, int, int]
+Path_ = list[tuple[float, float]]  # (part of the cost, regret)
+Step = Callable[[list[Cell]], tuple[list[float] | None, list[Cell]]]  # shares now, cells next
+METHODS = ("adaptive", "five", "random", "botorch")
 FIVE = (0.0, 0.25, 0.5, 0.75, 1.0)
 PARTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 DONE = 0.01  # a point
@@ -49,6 +55,18 @@ class Halves:
     search: dict[Cell, CellResult]
     truth: Surface
     targets: tuple[Amount, ...]
+
+    @property
+    def points(self) -> list[tuple[int, int]]:
+        return sorted({cell[:2] for cell in self.search})
+
+    @property
+    def replicates(self) -> int:
+        return 1 + max(cell[2] for cell in self.search)
+
+    def first_cells(self) -> list[Cell]:
+        """Where every method starts, but the five shares."""
+        return [cell for cell in first_cells(self.points, self.replicates) if cell in self.search]
 
     def regret(self, shares: Sequence[float]) -> float:
         """Mean regret over the targets of choosing `shares` there."""
@@ -91,8 +109,10 @@ def halves(rows: Sequence[CellResult], targets: tuple[Amount, ...], seed: int) -
         if row.replicate in searched or base:
             number = 0 if base else searched[row.replicate]
             found[row.n_sft, row.n_pref, number] = _with_items(row, first, number)
-        if row.replicate in others or (base and row.replicate == replicates[0]):
-            truth.append(_with_items(row, second, 0 if base else others[row.replicate]))
+        if row.replicate in others and not base:
+            truth.append(_with_items(row, second, others[row.replicate]))
+        elif base and row.replicate == replicates[0]:  # the same model in every replicate
+            truth.append(_with_items(row, second, 0))
     name = {"model": rows[0].model, "task": rows[0].task, "method": rows[0].method}
     return Halves(found, fit_surface(truth, **name, prior="broad"), targets)
 
@@ -114,58 +134,80 @@ def advised(surface: Surface, targets: Sequence[Amount]) -> list[float]:
     return [float(part[block.argmax()]) for block in np.split(drawn, len(targets))]
 
 
-def path(
-    one: Halves, choose: Callable[[Surface, list[Cell]], list[Cell]], costs: tuple[float, float]
-) -> list[tuple[float, float]]:
-    """(cost so far as a part, regret) after every step of a search."""
-    points = sorted({cell[:2] for cell in one.search})
-    replicates = 1 + max(cell[2] for cell in one.search)
+def path(one: Halves, step: Step, costs: tuple[float, float], until: float) -> Path_:
+    """(cost so far as a part, regret) after every step of a search, to `until` of the cost."""
     whole = tokens(one.search, *costs)
-    have = [cell for cell in first_cells(points, replicates) if cell in one.search]
-    row = next(iter(one.search.values()))
-    name = {"model": row.model, "task": row.task, "method": row.method}
-    steps: list[tuple[float, float]] = []
+    have = one.first_cells()
+    steps: Path_ = []
     while True:
-        surface = fit_surface([one.search[cell] for cell in have], **name)
-        if surface.status != "ok":
+        spent = tokens(have, *costs) / whole
+        if steps and spent > until:
             return steps
-        steps.append((tokens(have, *costs) / whole, one.regret(advised(surface, one.targets))))
-        more = choose(surface, have)
+        shares, more = step(have)
+        if shares is None:
+            return steps
+        steps.append((spent, one.regret(shares)))
         if not more:
             return steps
         have = [*have, *more]
 
 
-def adaptive(one: Halves, costs: tuple[float, float]) -> list[tuple[float, float]]:
+def _surface(one: Halves, have: Sequence[Cell]) -> Surface:
+    row = next(iter(one.search.values()))
+    name = {"model": row.model, "task": row.task, "method": row.method}
+    return fit_surface([one.search[cell] for cell in have], **name)
+
+
+def adaptive(one: Halves, costs: tuple[float, float], until: float) -> Path_:
     """`search: adaptive`."""
-    points = sorted({cell[:2] for cell in one.search})
-    replicates = 1 + max(cell[2] for cell in one.search)
     goal = Goal(one.targets, Prices())
 
-    def choose(surface: Surface, have: list[Cell]) -> list[Cell]:
+    def step(have: list[Cell]) -> tuple[list[float] | None, list[Cell]]:
+        surface = _surface(one, have)
+        if surface.status != "ok":
+            return None, []
         spent = tokens(have, *costs)
 
         def cost(cell: Cell) -> float:
             return tokens([*have, cell], *costs) - spent
 
-        found = decide(surface, goal, points, replicates, cost)
-        return [choice.cell for choice in found.cells if choice.cell in one.search]
+        found = decide(surface, goal, one.points, one.replicates, cost)
+        more = [choice.cell for choice in found.cells if choice.cell in one.search]
+        return advised(surface, one.targets), more
 
-    return path(one, choose, costs)
+    return path(one, step, costs, until)
 
 
-def random_order(one: Halves, costs: tuple[float, float], seed: int) -> list[tuple[float, float]]:
+def random_order(one: Halves, costs: tuple[float, float], until: float, seed: int) -> Path_:
     """Two more cells at a time, in random order."""
     rng = np.random.default_rng(seed)
     order = [list(one.search)[k] for k in rng.permutation(len(one.search))]
 
-    def choose(surface: Surface, have: list[Cell]) -> list[Cell]:
-        return [cell for cell in order if cell not in have][:2]
+    def step(have: list[Cell]) -> tuple[list[float] | None, list[Cell]]:
+        surface = _surface(one, have)
+        if surface.status != "ok":
+            return None, []
+        return advised(surface, one.targets), [cell for cell in order if cell not in have][:2]
 
-    return path(one, choose, costs)
+    return path(one, step, costs, until)
 
 
-def five_shares(one: Halves, costs: tuple[float, float]) -> list[tuple[float, float]]:
+def knowledge_gradient(one: Halves, costs: tuple[float, float], until: float, seed: int) -> Path_:
+    """BoTorch's Gaussian process; the cell with the most knowledge gradient per token next."""
+    from replay_botorch import KnowledgeGradient
+
+    rival = KnowledgeGradient(one.targets, SHARES, one.points, one.replicates, seed)
+
+    def step(have: list[Cell]) -> tuple[list[float] | None, list[Cell]]:
+        spent = tokens(have, *costs)
+        scores = [one.search[cell].score for cell in have]
+        shares, cell = rival.step(have, scores, lambda cell: tokens([*have, cell], *costs) - spent)
+        return shares, [] if cell is None else [cell]
+
+    return path(one, step, costs, until)
+
+
+def five_shares(one: Halves, costs: tuple[float, float]) -> Path_:
     """Five shares at the largest target, every replicate; the best of them everywhere."""
     top = max(amount.value for amount in one.targets)
     points = np.array(sorted({cell[:2] for cell in one.search}), dtype=float)
@@ -181,16 +223,24 @@ def five_shares(one: Halves, costs: tuple[float, float]) -> list[tuple[float, fl
     return [(cost, one.regret([best] * len(one.targets)))]
 
 
-def replay(rows: Sequence[CellResult], targets: tuple[Amount, ...], seed: int) -> dict[str, Any]:
-    """All methods on one split."""
+def replay(
+    rows: Sequence[CellResult],
+    targets: tuple[Amount, ...],
+    seed: int,
+    methods: Sequence[str],
+    until: float,
+) -> dict[str, Any]:
+    """`methods` on one split."""
     costs = _costs(rows)
     one = halves(rows, targets, seed)
-    return {
-        "seed": seed,
-        "adaptive": adaptive(one, costs),
-        "random": random_order(one, costs, seed),
-        "five": five_shares(one, costs),
+    ways: dict[str, Callable[[], Path_]] = {
+        "adaptive": lambda: adaptive(one, costs, 1.0),
+        "random": lambda: random_order(one, costs, until, seed),
+        "botorch": lambda: knowledge_gradient(one, costs, until, seed),
+        "five": lambda: five_shares(one, costs),
     }
+    best = advised(one.truth, one.targets)
+    return {"seed": seed, "best": best, **{name: ways[name]() for name in methods}}
 
 
 def _costs(rows: Sequence[CellResult]) -> tuple[float, float]:
@@ -210,13 +260,14 @@ def at_part(steps: Sequence[tuple[float, float]], part: float) -> float:
     return able[-1] if able else float("nan")
 
 
-def show(found: Sequence[dict[str, Any]]) -> None:
+def show(found: Sequence[dict[str, Any]], methods: Sequence[str], until: float) -> None:
     """Mean regret and the part of replays within a point, by part of the cost."""
+    parts = [part for part in PARTS if part <= until]
     print(f"{len(found)} replays; regret in points: mean, and % of replays within one point")
-    print(f"{'part of the cost':20}" + "".join(f"{100 * part:>14.0f} %" for part in PARTS))
-    for name in ("adaptive", "random", "five"):
+    print(f"{'part of the cost':20}" + "".join(f"{100 * part:>14.0f} %" for part in parts))
+    for name in methods:
         cells = []
-        for part in PARTS:
+        for part in parts:
             lost = np.array([at_part(one[name], part) for one in found])
             if np.isnan(lost).any():
                 cells.append(f"{'–':>16}")
@@ -224,7 +275,7 @@ def show(found: Sequence[dict[str, Any]]) -> None:
                 inside = 100 * float(np.mean(lost <= DONE + 1e-9))
                 cells.append(f"{100 * lost.mean():9.2f} {inside:4.0f} %")
         print(f"{name:20}" + "".join(cells))
-    for name in ("adaptive", "five"):
+    for name in [one for one in ("adaptive", "five") if one in methods]:
         cost = np.array([one[name][-1][0] for one in found])
         lost = np.array([one[name][-1][1] for one in found])
         print(
@@ -240,6 +291,9 @@ def main() -> None:
     parser.add_argument("table", type=Path, help="rows with item scores, as JSON lines")
     parser.add_argument("--targets", type=float, nargs="+", default=[400.0, 1600.0])
     parser.add_argument("--replays", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first, to share out work")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:3])
+    parser.add_argument("--until", type=float, default=0.3, help="part of the cost for the rivals")
     parser.add_argument("--out", type=Path, help="JSON lines, one per replay; resumed")
     arguments = parser.parse_args()
     rows = [row for row in read_table(arguments.table) if row.status == "done"]
@@ -248,14 +302,16 @@ def main() -> None:
     if arguments.out is not None and arguments.out.exists():
         lines = arguments.out.read_text(encoding="utf-8").splitlines()
         found = {one["seed"]: one for one in map(json.loads, lines)}
-    for seed in range(arguments.replays):
-        if seed in found:
+    for seed in range(arguments.first, arguments.first + arguments.replays):
+        if seed in found and set(arguments.methods) <= set(found[seed]):
             continue
-        found[seed] = replay(rows, targets, seed)
+        found[seed] = replay(rows, targets, seed, arguments.methods, arguments.until)
         if arguments.out is not None:
             with arguments.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found[seed]) + "\n")
-    show([found[seed] for seed in sorted(found)])
+    asked = set(arguments.methods)
+    whole = [found[seed] for seed in sorted(found) if asked <= set(found[seed])]
+    show(whole, arguments.methods, arguments.until)
 
 
 if __name__ == "__main__":
