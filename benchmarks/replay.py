@@ -12,7 +12,8 @@ what the search half of the lattice costs. Methods:
 adaptive   `search: adaptive`, the learnt prior
 random     the same first cells, then cells in random order, advice from the same surface
 botorch    the same first cells, then a Gaussian process and the cell with the most knowledge
-           gradient per token, the split with the highest posterior mean (pip install 'apportion[bench]')
+           gradient per token, the split with the highest posterior mean
+           (pip install 'apportion[bench]')
 five       five shares at the largest target, the best of them (nearest cells of the lattice)
 
 For each, regret after every step; the table says how many replays are within a point by what part

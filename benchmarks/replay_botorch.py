@@ -1,4 +1,6 @@
-"""A rival of adaptive search, as one would build it from BoTorch (`pip install 'apportion[bench]'`).
+"""A rival of adaptive search, as one would build it from BoTorch.
+
+Needs `pip install 'apportion[bench]'`.
 
 | symbol | meaning |
 |---|---|
