@@ -23,7 +23,9 @@ LEVELS = (0, 2, 8, 32)
 def plan_of(**settings):
     search = Search(strategy="adaptive", **{"targets": (8, 32), "batch": 2} | settings)
     lattice = Lattice(n_sft=LEVELS, n_pref=LEVELS)
-    study = SimpleNamespace(search=search, budget=None, lattice=lattice, prices=Prices())
+    study = SimpleNamespace(
+        search=search, budget=None, lattice=lattice, prices=Prices(), stack="auto"
+    )
     plan = fake_plan(n_sft=LEVELS, n_pref=LEVELS, replicates=2)
     return replace(plan, study=study, cells=tuple(replace(c, lines=()) for c in plan.cells))
 
