@@ -32,7 +32,7 @@ from apportion.surface.shape import (
 )
 
 FIRST, ROUNDS, EACH = 1024, 4, 512
-_CHUNK_NUMBERS = 4_000_000  # numbers in one batch of matrices
+_CHUNK_NUMBERS = 250_000  # numbers in one batch of matrices: some megabytes, so caches serve them
 _CENTRES = 5
 _FREEDOM = 5.0  # of the proposals' multivariate t: tails heavier than the posterior's
 
@@ -58,8 +58,11 @@ def prior_moments(prior: Prior, seen: Observations, theta: Floats) -> tuple[Floa
     phi = features(theta, seen.n_sft, seen.n_pref)
     mean, sd = map(np.asarray, prior.beta)
     scaled = phi * sd
-    u = places(seen.n_sft, seen.n_pref)
-    covariance = scaled @ np.swapaxes(scaled, 1, 2) + discrepancy(theta, u, u)
+    # Replicates share a place: the kernel's exponentials are most of a fit, so once for each place.
+    u, place = np.unique(places(seen.n_sft, seen.n_pref), axis=0, return_inverse=True)
+    place = place.reshape(-1)
+    covariance = scaled @ np.swapaxes(scaled, 1, 2)
+    covariance += discrepancy(theta, u, u)[:, place[:, None], place]
     covariance += seen.noise(theta)
     return phi @ mean, covariance, phi
 
@@ -71,11 +74,25 @@ def log_likelihood(prior: Prior, seen: Observations, theta: Floats) -> Floats:
     parts = []
     for start in range(0, len(theta), size):
         mean, covariance, _ = prior_moments(prior, seen, theta[start : start + size])
-        root = np.linalg.cholesky(covariance)
-        solved = np.linalg.solve(root, (seen.z - mean)[:, :, None])[:, :, 0]
-        log_det = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
+        solved, log_det = _whitened(covariance, seen.z - mean)
         parts.append(-0.5 * (solved**2).sum(axis=1) - log_det - 0.5 * n * np.log(2 * np.pi))
     return np.concatenate(parts)
+
+
+def _whitened(covariance: Floats, residual: Floats) -> tuple[Floats, Floats]:
+    """L^-1 r (T, N) and log det L (T,) of K = L L^T (T, N, N), r (T, N).
+
+    With r as one more row of K, the last row of the root is (L^-1 r)^T, whatever stands in the
+    corner as long as it is large: NumPy has no triangular solve for batches.
+    """
+    t, n = residual.shape
+    bordered = np.empty((t, n + 1, n + 1))
+    bordered[:, :n, :n] = covariance
+    bordered[:, n, :n] = bordered[:, :n, n] = residual
+    bordered[:, n, n] = 1e300
+    root = np.linalg.cholesky(bordered)
+    log_det = np.log(np.diagonal(root, axis1=1, axis2=2)[:, :n]).sum(axis=1)
+    return root[:, n, :n], np.asarray(log_det)
 
 
 @dataclass(frozen=True, eq=False)
