@@ -186,6 +186,8 @@ def test_compute_on_the_command_line(texts, hour):
 def test_a_study_s_compute_stays_under_the_command_line():
     study = Prices(sft=1, preference=1, gpu_hour={"price": 2})
     assert parse_prices(["sft=3"], study) == Prices(sft=3, preference=1, gpu_hour=2)
+    named = parse_prices(["human"], study)
+    assert named.gpu_hour == study.gpu_hour and named.sft == Prices.model_validate("human").sft
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,13 @@ def test_a_study_without_times_is_refused_only_where_it_matters():
         assert len(advise_study(untimed, asked).advice) == 1
 
 
+def test_a_large_model_does_not_train_as_fast_as_the_small_ones():
+    prices = Prices(sft=1, preference=1, gpu_hour=360)
+    asked = Question((Amount(300, "usd"),), prices, model="large", family=("m",))
+    with pytest.raises(ResultsError, match=r"large · .* no measured time"):
+        advise_study(rows(), asked)
+
+
 def test_a_first_plan_takes_seconds_by_hand():
     free = plan("math", 5000, DATA, {"sft": 300})
     dear = plan("math", 5000, priced(2000), {"sft": 300})

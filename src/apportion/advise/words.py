@@ -91,7 +91,7 @@ def computed(advice: Advice) -> str:
     where = f"measured on your runs: {compute.evidence}" if compute.evidence else "as you gave them"
     owned = f", {money(_short(compute.owned_cost), advice.unit)} of it on what is owned"
     return (
-        f"compute takes {percent(round(compute.part, 3))} of the budget: {_hours(compute)} of "
+        f"compute takes {percent(_short(compute.part, 3))} of the budget: {_hours(compute)} of "
         f"training{owned if compute.owned_cost else ''}, at {sft:g} s per demonstration and "
         f"{preference:g} s per preference unit ({where})"
     )
@@ -104,9 +104,9 @@ def _hours(compute: Compute) -> str:
     return f"{hours} for {compute.cost:,.2f} USD"
 
 
-def _short(value: float) -> float:
-    """Four significant digits, as a number."""
-    return float(f"{value:.4g}")
+def _short(value: float, digits: int = 4) -> float:
+    """A number with so many significant digits."""
+    return float(f"{value:.{digits}g}")
 
 
 def gains(advice: Advice) -> str:

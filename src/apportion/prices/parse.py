@@ -99,7 +99,10 @@ def parse_prices(texts: Sequence[str], over: Prices | None = None) -> Prices:
             mend=f"write sft=2.50 (once for sft, once for preference), or one of "
             f"{', '.join(PRICES)}.",
         )
-    base = Prices.model_validate(names[0]) if names else over or Prices()
+    base = over or Prices()
+    if names:  # a preset says what data costs, and nothing of compute
+        preset = Prices.model_validate(names[0])
+        base = preset.model_copy(update={"gpu_hour": base.gpu_hour})
     texts = [text for text in texts if "=" in text]
     given = _assignments(texts, "--price", "sft=2.50", (*_KINDS, "gpu_hour"))
     read = {"gpu_hour": _parse_gpu_hour}
