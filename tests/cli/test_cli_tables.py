@@ -64,9 +64,46 @@ def test_advice_about_money_from_a_lattice(command, tmp_path):
     assert advice["n_sft"] == 50 and advice["share"] == 1
 
 
+def test_advice_that_pays_compute_from_a_table(command, table):
+    timed = [f"{HEADER},seconds"]
+    for row in ROWS:
+        a, b = (int(n) for n in row.split(",")[3:5])
+        timed.append(f"{row},{9 + 0.2 * a + 0.5 * b}")
+    table.write_text("\n".join(timed))
+    ask = ["advise", "--results", table, "--budget", "300usd", "--price", "gpu_hour=360"]
+    (advice,) = json.loads(command(*ask, "--json")[1])["advice"]
+    assert advice["compute"]["seconds"] == [0.2, 0.5] and advice["prices"] == [1.02, 1.05]
+    assert advice["compute"]["data_prices"] == [1, 1] and advice["cost"] <= 300
+    _, out, _ = command(*ask)
+    said = " ".join(out.split())
+    assert "0.2 s per demonstration" in said and "measured on your runs: 16 rows" in said
+    by_hand = "gpu_hour=360,seconds_sft=2,seconds_preference=5"
+    (other,) = json.loads(command(*ask[:-1], by_hand, "--json")[1])["advice"]
+    assert other["prices"] == [1.2, 1.5] and other["compute"]["source"] == "given"
+
+
+def test_a_budget_in_gpu_hours_from_a_table(command, table):
+    hour = "gpu_hour=0,seconds_sft=1,seconds_preference=2"
+    ask = ["advise", "--results", table, "--budget", "0.1gpuh", "--price", hour, "--step"]
+    code, out, err = command(*ask, "0.02gpuh", "--json")
+    assert code == 0, err
+    (advice,) = json.loads(out)["advice"]
+    ends = {row["share"]: (row["n_sft"], row["n_pref"]) for row in advice["shares"]}
+    assert ends[0] == (0, 180) and ends[1] == (360, 0) and advice["unit"] == "gpu_hours"
+    assert advice["next_purchase"]["step"] == 0.02
+    assert command(*ask, "5usd")[0] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
+        (
+            ["--results", "TABLE", "--budget", "300usd", "--price", "gpu_hour=2"],
+            "mine.csv: prices.gpu_hour.seconds: compute cannot be priced",
+        ),
+        (["--results", "TABLE", "--budget", "4gpuh"], "seconds_sft=0.8"),
+        (["--results", "TABLE", "--budget", "4gpuh", "--price", "sft=2"], "change nothing"),
+        (["--results", "TABLE", "--price", "gpu_hour=2"], "without a budget in money"),
         ([], "give a study or a table"),
         (["x.yaml", "--results", "x.csv"], "not both"),
         (["--results", "none.csv"], "cannot be read"),

@@ -122,6 +122,18 @@ def test_advise_in_money_with_owned_data(ran: Path) -> None:
     assert advice["next_purchase"]["step"] == 5
 
 
+def test_advise_with_compute_that_the_study_measured(ran: Path) -> None:
+    asked = ("--budget", "20usd", "--price", "sft=2", "--price", "gpu_hour=900", "--json")
+    answered = apportion("advise", ran, *asked)
+    assert answered.returncode == 0, answered.stderr
+    (advice,) = json.loads(answered.stdout)["advice"]
+    compute = advice["compute"]
+    assert compute["source"] == "measured" and "SFT stage" in compute["evidence"]
+    assert min(compute["seconds"]) > 0 and advice["cost"] <= 20
+    data = advice["n_sft"] * 2 + advice["n_pref"]
+    assert advice["cost"] == pytest.approx(data + compute["cost"])
+
+
 def test_report_is_one_file_and_its_figures(ran: Path, tmp_path: Path) -> None:
     made = apportion("report", ran, "--out", tmp_path / "report")
     assert made.returncode == 0, made.stderr
@@ -151,6 +163,8 @@ def test_results_before_any_run(tmp_path: Path) -> None:
         (["plan", "--task", "math", "--budget", "50usd", "--price", "sft=2..1"], "sft"),
         (["plan", "--task", "math", "--budget", "50usd", "--have", "sft=-3"], "--have"),
         (["plan", "--task", "math", "--budget", "50", "--price", "sft=2"], "--price"),
+        (["plan", "--task", "math", "--budget", "5gpuh"], "seconds_sft=0.8"),
+        (["plan", "--task", "math", "--budget", "50usd", "--price", "gpu_hour=2"], "gpu_hour"),
         (["run", "no-such-file.yaml"], "no-such-file.yaml"),
         (["run", "."], "."),
         (["init", "no/such/folder/study.yaml"], "study.yaml"),

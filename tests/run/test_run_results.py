@@ -82,6 +82,10 @@ def test_collect_keeps_scores_per_item_in_order(tmp_path):
             assert result.item_scores == tuple(item["strict"] for item in items)
             assert result.score == pytest.approx(sum(result.item_scores) / 8)
             assert result.lines == ((10.0, 0.5),)
+            kinds = {plan.stages[key].kind: store.record(key) for key in place.stages}
+            of_sft, of_pref = kinds.get("sft"), kinds.get("preference")
+            assert result.sft_seconds == (of_sft.seconds if of_sft else None)
+            assert result.pref_seconds == (of_pref.seconds if of_pref else None)
     assert len(results) == 4 and results[-1].n_pref == 3
     assert results[-1].train_tokens == 7 * (2 + 3)  # as the bodies reported, not as estimated
     assert results[0].train_tokens == 0

@@ -108,6 +108,27 @@ def test_our_own_tables_come_back(tmp_path):
     assert read_table(tmp_path / "x.csv") == without
 
 
+def test_the_time_of_a_row_is_read_and_goes_on_as_json_lines(tmp_path):
+    (tmp_path / "x.csv").write_text(f"{HEADER},seconds\n{GOOD},12.5\n")
+    (one,) = read_table(tmp_path / "x.csv")
+    assert one.seconds == 12.5 and one.sft_seconds is one.pref_seconds is None
+    (tmp_path / "x.jsonl").write_text(to_jsonl([one]))
+    assert read_table(tmp_path / "x.jsonl")[0].seconds == 12.5
+    assert "seconds" not in to_csv([one])
+    (tmp_path / "x.csv").write_text(f"{HEADER},seconds\n{GOOD},soon\n")
+    with pytest.raises(ResultsError, match="'soon' is not a number") as caught:
+        read_table(tmp_path / "x.csv")
+    assert (caught.value.row, caught.value.field) == (2, "seconds")
+
+
+def test_times_of_one_s_own_runs_are_not_written():
+    place = ("m", "t", "dpo", 2, 3, 0, "done")
+    timed = CellResult(*place, score=0.5, n_items=2, sft_seconds=1.0, pref_seconds=2.0)
+    plain = CellResult(*place, score=0.5, n_items=2)
+    assert timed == plain
+    assert to_jsonl([timed]) == to_jsonl([plain]) and to_csv([timed]) == to_csv([plain])
+
+
 @pytest.mark.parametrize(
     ("rows", "where", "problem"),
     [

@@ -3,8 +3,9 @@
 | symbol | meaning                                                                     | shape |
 |--------|-----------------------------------------------------------------------------|-------|
 | B, s   | money to spend now; share of it that buys demonstrations                     | ; K   |
-| have   | examples owned already, free: the line starts there                          | 2     |
-| n      | have + what s of B buys                                                      | K, 2  |
+| have   | examples owned already, no annotation paid: the line starts there            | 2     |
+| R      | B less what training on `have` costs; B itself where compute is free         |       |
+| n      | have + what s of R buys                                                      | K, 2  |
 | mu     | drawn score of each share: one row is one surface                            | D, K  |
 | inside | whether n lies in the convex hull of the measured counts, `SLACK` beyond it   | K     |
 
@@ -20,10 +21,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from apportion.advise.compute import rest_beside
 from apportion.advise.rules import measured_rules
 from apportion.config.budget import Prices
 from apportion.errors import ResultsError
-from apportion.prices import Amount, counts, is_definite, spend
+from apportion.prices import Amount, billed, counts, is_definite, spend
 from apportion.surface.hierarchy import Estimate
 from apportion.surface.model import Surface
 
@@ -116,8 +118,11 @@ def _near(estimate: Estimate, n_sft: Floats, n_pref: Floats) -> tuple[bool, ...]
 
 
 def counts_of(shares: Sequence[float], amount: Amount, prices: Prices) -> list[tuple[int, int]]:
-    """What each share of an amount buys; for a number of examples prices play no part."""
-    paid = None if amount.unit == "examples" else prices
+    """What each share of an amount buys; for a number of examples prices play no part.
+
+    ValueError where compute is paid and the prices have no seconds per example.
+    """
+    paid = billed(prices, amount.unit)
     return [counts(share, amount.value, paid) for share in shares]
 
 
@@ -135,7 +140,7 @@ def check_question(surface: Surface, amount: Amount, prices: Prices) -> None:
 
 
 def _check_reach(surface: Surface, amount: Amount, prices: Prices) -> None:
-    paid = Prices() if amount.unit == "examples" else prices
+    paid = billed(prices, amount.unit) or Prices()
     spent = [spend(c.n_sft, c.n_pref, paid) for c in surface.estimate.cells]
     largest, smallest = max(spent), min(s for s in spent if s > 0)
     if amount.value > MOST_TIMES * largest or amount.value < smallest / MOST_TIMES:
@@ -156,11 +161,16 @@ def lines_at(
     n_draws: int,
     seed: int,
 ) -> list[Line]:
-    """The line of a budget at each of several definite prices, on the same draws of the surface."""
+    """The line of a budget at each of several definite prices, on the same draws of the surface.
+
+    Where compute is paid, prices have the seconds per example (see `paid_prices`).
+    """
+    rests = []
     for prices in corners:
         check_question(surface, amount, prices)
+        rests.append(rest_beside(amount, have, prices))
     shares = shares_of(surface.estimate, amount.value, have)
-    plans = [counts_of(shares, amount, prices) for prices in corners]
+    plans = [counts_of(shares, *one) for one in zip(rests, corners, strict=True)]
     if not any(a + b for plan in plans for a, b in plan):
         raise ResultsError(
             f"a budget of {amount.value:g} buys nothing at these prices.",

@@ -3,7 +3,8 @@
 | symbol | meaning                                                                    | shape |
 |--------|----------------------------------------------------------------------------|-------|
 | have   | examples owned                                                             | 2     |
-| step   | money of the next batch, at most what is left; pays its fixed costs too     |       |
+| step   | money of the next batch, at most what is left; pays its fixed costs and the |       |
+|        | training on its examples, once                                             |       |
 | mu_0   | drawn score of what is owned                                               | D     |
 | mu_o   | drawn score after the step, for each way to spend it                        | D     |
 | gain   | mu_o - mu_0, on the same draws: what the surface's level is cancels         | D     |
@@ -23,7 +24,7 @@ import numpy as np
 from apportion.advise.line import Floats
 from apportion.advise.types import Kind, NextPurchase, Way
 from apportion.config.budget import Prices
-from apportion.prices import Amount, Cost, costs_of, counts, exact
+from apportion.prices import Amount, Cost, billed, costs_of, counts, exact
 from apportion.surface.hierarchy import interval
 from apportion.surface.model import Surface
 
@@ -61,12 +62,13 @@ def next_purchase(
 ) -> NextPurchase | None:
     """The next batch out of a budget; None where not one example can be bought.
 
-    `prices` are definite; `target`: the counts to end with, what is owned included.
+    `amount`: what is left when training on what is owned is paid. `prices` are definite;
+    `target`: the counts to end with, what is owned included.
     """
     examples = amount.unit == "examples"
     wanted = PART * amount.value if step is None else step
     money = min(float(round(wanted)) if examples else wanted, amount.value)
-    paid = None if examples else prices
+    paid = billed(prices, amount.unit)
     ways: dict[Kind, tuple[int, int]] = {
         "demonstrations": counts(1.0, money, paid),
         "preference units": counts(0.0, money, paid),

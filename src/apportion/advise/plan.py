@@ -8,10 +8,10 @@
 | mu      | drawn scores along the line of one corner                                    | D, K  |
 | worst   | the largest expected regret of a share over the corners                      | K     |
 
-What is owned is free and shifts the line; only new data is bought, so no count is ever negative.
-The recommended share minimises `worst` among the mixes that the figure holds (`MIXES`) and the
-simple rules. A mix between them is recommended only where it is better with probability 1 - δ: the
-peak that a smooth curve draws into a gap is not evidence.
+What is owned shifts the line and costs training at most; only new data is bought, so no count is
+ever negative. The recommended share minimises `worst` among the mixes that the figure holds
+(`MIXES`) and the simple rules. A mix between them is recommended only where it is better with
+probability 1 - δ: the peak that a smooth curve draws into a gap is not evidence.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from apportion.advise import published
+from apportion.advise.compute import by_hand, rest_beside
 from apportion.advise.plan_types import (
     FirstPlan,
     PlannedBaseline,
@@ -42,9 +42,9 @@ from apportion.advise.regret import (
     statistics,
 )
 from apportion.advise.rules import FIXED
-from apportion.config.budget import Prices
+from apportion.config.budget import Prices, Unit
 from apportion.errors import StudyError
-from apportion.prices import Amount, corners, counts, effective, mid
+from apportion.prices import Amount, corners, counts, effective, end, mid, rest_of
 from apportion.surface.hierarchy import interval
 
 SHARES = np.array([0.0, 0.01, 0.02, 0.03, *np.arange(1, 21) / 20])
@@ -64,20 +64,18 @@ NAMES = {
 }
 
 
-Unit = Literal["usd", "examples"]
-
-
 @dataclass(frozen=True)
 class _Question:
     tasks: tuple[str, ...]
-    budget: float
+    budget: Amount
     prices: Prices
     have: tuple[int, int]
     seed: int
 
     def counts(self, prices: Prices) -> tuple[Floats, Floats]:
         """Owned and bought examples (K,) of either kind along the line of definite prices."""
-        bought = np.array([counts(float(share), self.budget, prices) for share in SHARES], float)
+        rest = rest_of(self.budget, self.have, prices).value
+        bought = np.array([counts(float(share), rest, prices) for share in SHARES], float)
         return self.have[0] + bought[:, 0], self.have[1] + bought[:, 1]
 
 
@@ -204,22 +202,23 @@ def plan(
     """Plan the first purchase from published evidence alone; seconds, no GPU.
 
     `budget` and `prices` are in the same money; for a budget of examples (an Amount, or `unit`)
-    either kind costs one and `prices` play no part. `have` may hold "sft" and "preference". Raises
-    StudyError for values that cannot be used.
+    either kind costs one and `prices` play no part. Compute that is paid has its seconds given by
+    hand. `have` may hold "sft" and "preference". Raises StudyError for values that cannot be used.
     """
     budget, unit = _read_budget(budget, unit)
-    prices = Prices() if unit == "examples" else prices
+    prices, hand = by_hand(prices, unit)
     owned = _owned(have)
     tasks, pooled = _tasks(task)
-    question = _Question(tasks, budget, prices, owned, seed)
+    question = _Question(tasks, Amount(budget, unit), prices, owned, seed)
+    rest = rest_beside(question.budget, owned, end(prices, "high"), StudyError).value
     ends = corners(prices)
     lines = [_draw(question, end) for end in ends]
     middle = lines[0] if len(ends) == 1 else _draw(question, mid(prices))
     stats, worst, p_safe, rows = _summaries(lines, middle, epsilon)
     best, hunch = _choose(question, worst, middle, delta)
     share = float(SHARES[best])
-    whole = _whole(budget, share, prices)
-    first, note = first_purchase(budget, share, prices, owned[0], whole)
+    whole = _whole(rest, share, prices)
+    first, note = first_purchase(rest, share, prices, owned[0], whole)
     n_sft, n_pref = question.counts(mid(prices))
     beyond = _extrapolation(question, float(n_sft[best]), float(n_pref[best]))
     return FirstPlan(
@@ -245,7 +244,7 @@ def plan(
         epsilon=epsilon,
         delta=delta,
         evidence=f"published evidence: {published.SOURCE}; not measured on your model",
-        reasons=(*pooled, *hunch, *_warnings(share, owned[0], len(ends)), *beyond, note),
+        reasons=(*hand, *pooled, *hunch, *_warnings(share, owned[0], len(ends)), *beyond, note),
     )
 
 

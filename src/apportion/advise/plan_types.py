@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from apportion.advise.regret import Difference
 from apportion.advise.types import plain
+from apportion.config.budget import Unit
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class FirstPlan:
     task: str
     published_tasks: tuple[str, ...]
     budget: float
-    unit: Literal["usd", "examples"]
+    unit: Unit
     have_sft: int
     have_pref: int
     share: float

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from apportion.advise.baselines import baselines
+from apportion.advise.compute import compute_of, paid_prices, rest_beside
 from apportion.advise.doubts import doubts, supported
 from apportion.advise.line import Floats, Line, lines_at, origin
 from apportion.advise.next_purchase import WORTH, next_purchase
@@ -23,10 +24,11 @@ from apportion.advise.regret import (
     difference,
     statistics,
 )
+from apportion.advise.timing import Timing
 from apportion.advise.types import Advice, PriceRow, ShareRow
-from apportion.config.budget import Prices
+from apportion.config.budget import Prices, Unit
 from apportion.errors import ResultsError
-from apportion.prices import Amount, corners, effective, mid, orders, spend
+from apportion.prices import Amount, corners, effective, exact_spend, mid, orders, owned_training
 from apportion.surface.hierarchy import interval
 from apportion.surface.model import N_DRAWS, Surface
 
@@ -93,18 +95,20 @@ def advise(
     step: float | None = None,
     worth: float = WORTH,
     sandbox: bool = False,
+    timing: Timing | None = None,
     n_draws: int = N_DRAWS,
     seed: int = 0,
 ) -> Advice:
     """Advise on one budget: money to spend now, beside what is owned (`have`: n_sft, n_pref).
 
     A plain number is a number of examples, unless `prices` are given: then it is money. Ranges of
-    prices give one split that is robust to them. Raises ResultsError ("not enough evidence: …")
-    when the measured cells cannot answer.
+    prices give one split that is robust to them. Where compute is paid, `timing` (see `timing_of`)
+    has the seconds per example, unless the prices have them. Raises ResultsError ("not enough
+    evidence: …") when the measured cells cannot answer.
     """
     _check_limits(epsilon, delta)
     amount = budget if isinstance(budget, Amount) else _amount(budget, prices)
-    asked = prices or Prices()
+    asked = paid_prices(prices or Prices(), amount, timing)
     ends, middle = list(corners(asked)), mid(asked)
     every = ends if len(ends) == 1 else [*ends, middle]
     lines = lines_at(surface, amount, every, have, n_draws=n_draws, seed=seed)
@@ -129,7 +133,7 @@ def advise(
         prices=effective(middle),
         have=have,
         orders=orders(*new, paid),
-        cost=spend(*new, paid),
+        cost=float(exact_spend(*new, paid) + owned_training(have, paid)),
         share=rows[best].share,
         n_sft=rows[best].n_sft,
         n_pref=rows[best].n_pref,
@@ -146,7 +150,14 @@ def advise(
         shares=rows,
         price_table=_price_table(ends, at_ends, of_ends, best),
         next_purchase=next_purchase(
-            surface, amount, middle, have, target, step=step, worth=worth, seed=seed
+            surface,
+            rest_beside(amount, have, paid),
+            middle,
+            have,
+            target,
+            step=step,
+            worth=worth,
+            seed=seed,
         ),
         extrapolated=known == "extrapolated",
         origin=known,
@@ -157,6 +168,7 @@ def advise(
         sandbox=sandbox,
         epsilon=epsilon,
         delta=delta,
+        compute=compute_of(amount, prices or Prices(), middle, have, new, timing),
     )
 
 
@@ -173,21 +185,27 @@ def _amount(budget: float, prices: Prices | None) -> Amount:
 def advise_levels(
     surface: Surface,
     *,
-    unit: str = "examples",
+    unit: Unit = "examples",
     prices: Prices | None = None,
     epsilon: float = EPSILON,
     delta: float = DELTA,
     sandbox: bool = False,
+    timing: Timing | None = None,
 ) -> tuple[tuple[Advice, ...], tuple[str, ...]]:
     """Advise on every measured budget, ascending; and why for the budgets that got none."""
     given: list[Advice] = []
     refused: list[str] = []
     for level in surface.estimate.levels:
-        amount = Amount(level, "usd" if unit == "usd" else "examples")
         try:
             given.append(
                 advise(
-                    surface, amount, prices=prices, epsilon=epsilon, delta=delta, sandbox=sandbox
+                    surface,
+                    Amount(level, unit),
+                    prices=prices,
+                    epsilon=epsilon,
+                    delta=delta,
+                    sandbox=sandbox,
+                    timing=timing,
                 )
             )
         except ResultsError as error:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from apportion.advise.next_purchase import WORTH
 from apportion.advise.regret import DELTA, EPSILON
 from apportion.advise.shares import advise, advise_levels
+from apportion.advise.timing import Timing, timing_of
 from apportion.advise.types import Advice
-from apportion.config.study import Prices
+from apportion.config.budget import Prices, Unit
 from apportion.errors import ResultsError
-from apportion.prices import Amount
+from apportion.prices import Amount, needs_seconds
 from apportion.surface.family import prior_of_family, stand_in
 from apportion.surface.hierarchy import Estimate
 from apportion.surface.model import PriorName, Surface, fit_surface
@@ -31,7 +31,7 @@ class Question:
 
     budgets: tuple[Amount, ...] | None = None
     prices: Prices | None = None
-    unit: Literal["usd", "examples"] = "examples"
+    unit: Unit = "examples"
     have: tuple[int, int] = (0, 0)
     epsilon: float = EPSILON
     delta: float = DELTA
@@ -59,13 +59,16 @@ class StudyAdvice:
 def advise_study(results: Iterable[ResultRow], question: Question | None = None) -> StudyAdvice:
     """Advice for each (model, task, method) of `results`.
 
-    What cannot be answered is in `refused`, with the reason.
+    What cannot be answered is in `refused`, with the reason. Where compute is paid and no seconds
+    per example are given, they are measured on the group's own rows; ResultsError where those
+    cannot say.
     """
     asked = question or Question()
     rows = list(results)
     given: list[Advice] = []
     surfaces: list[Surface] = []
     refused: list[str] = []
+    untimed = _is_untimed(asked)
     for model, task, method in _groups(rows, asked):
         name = f"{model} · {task} · {method}"
         try:
@@ -79,7 +82,9 @@ def advise_study(results: Iterable[ResultRow], question: Question | None = None)
         if surface.status != "ok":
             refused.append(f"{name}: {'; '.join(surface.reasons)}")
             continue
-        some, without = _answers(surface, asked, sandbox=model.startswith(SANDBOX_PREFIX))
+        timing = timing_of(rows, model=model, task=task, method=method) if untimed else None
+        sandbox = model.startswith(SANDBOX_PREFIX)
+        some, without = _answers(surface, asked, timing, sandbox=sandbox)
         given += [_borrowed(one) for one in some] if stands_in else some
         refused += [f"{name}{reason}" for reason in without]
     return StudyAdvice(tuple(given), tuple(surfaces), tuple(refused))
@@ -134,7 +139,15 @@ def _borrowed(advice: Advice) -> Advice:
     return replace(advice, shares=shares, origin="extrapolated", extrapolated=True, confident=False)
 
 
-def _answers(surface: Surface, asked: Question, *, sandbox: bool) -> tuple[list[Advice], list[str]]:
+def _is_untimed(asked: Question) -> bool:
+    """Whether a budget asked about pays compute, of which no seconds are given."""
+    units = {asked.unit} if asked.budgets is None else {one.unit for one in asked.budgets}
+    return any(needs_seconds(asked.prices or Prices(), unit) for unit in units)
+
+
+def _answers(
+    surface: Surface, asked: Question, timing: Timing | None, *, sandbox: bool
+) -> tuple[list[Advice], list[str]]:
     if asked.budgets is None:
         levels, without = advise_levels(
             surface,
@@ -143,6 +156,7 @@ def _answers(surface: Surface, asked: Question, *, sandbox: bool) -> tuple[list[
             epsilon=asked.epsilon,
             delta=asked.delta,
             sandbox=sandbox,
+            timing=timing,
         )
         if not levels and not without:
             return [], [": a lattice has no budgets of its own: ask with --budget"]
@@ -162,6 +176,7 @@ def _answers(surface: Surface, asked: Question, *, sandbox: bool) -> tuple[list[
                     step=asked.step,
                     worth=asked.worth,
                     sandbox=sandbox,
+                    timing=timing,
                 )
             )
         except ResultsError as error:

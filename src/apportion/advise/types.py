@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from apportion.advise.regret import Difference
+from apportion.config.budget import Unit
 
 Interval = tuple[float, float]
 Kind = Literal["demonstrations", "preference units", "towards the split"]
@@ -63,7 +64,7 @@ class NextPurchase:
     """The next batch; `stop` where it is not expected to be worth its money."""
 
     step: float
-    unit: Literal["usd", "examples"]
+    unit: Unit
     n_sft: int
     n_pref: int
     kind: Kind
@@ -87,6 +88,24 @@ class PriceRow:
 
 
 @dataclass(frozen=True)
+class Compute:
+    """What part of a budget is compute: training the final model once, on all of its examples.
+
+    Money in the budget's unit, at the middle of ranges; for a budget in GPU-hours that is hours.
+    """
+
+    price: float | None  # money per GPU-hour; None for a budget in GPU-hours
+    seconds: tuple[float, float]  # of training per usable example of either kind
+    source: Literal["measured", "given"]
+    evidence: str | None  # what the seconds were measured on
+    hours: float  # GPU-hours of training, on owned and on new examples
+    cost: float  # what those cost
+    owned_cost: float  # of that, training on what is owned
+    part: float  # `cost` as a part of the budget, 0 to 1
+    data_prices: tuple[float, float]  # of a usable example of either kind, without training
+
+
+@dataclass(frozen=True)
 class Advice:
     """The split of one budget, and how sure it is. Counts include what is owned."""
 
@@ -94,11 +113,11 @@ class Advice:
     task: str
     method: str
     budget: float
-    unit: Literal["usd", "examples"]
-    prices: tuple[float, float]  # of a usable example of either kind, at the middle of ranges
+    unit: Unit
+    prices: tuple[float, float]  # of a usable example and its training, at the middle of ranges
     have: tuple[int, int]
     orders: tuple[int, int]  # new examples to order, those that will be rejected included
-    cost: float  # what they cost, fixed costs included, at the middle of ranges
+    cost: float  # all that is paid: they, fixed costs and training, at the middle of ranges
     share: float
     n_sft: int
     n_pref: int
@@ -121,6 +140,7 @@ class Advice:
     sandbox: bool
     epsilon: float
     delta: float
+    compute: Compute | None = None  # None where compute costs nothing
 
     def to_json(self) -> dict[str, Any]:
         """Only dicts, lists, strings, finite numbers, booleans and None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apportion.advise.doubts import and_list, percent, points, ranges
-from apportion.advise.types import Advice
+from apportion.advise.types import Advice, Compute
 
 SANDBOX = "Measured on a generated sandbox; says nothing about real models."
 
@@ -51,7 +51,11 @@ def _against_rules(advice: Advice) -> str:
 
 def money(amount: float, unit: str) -> str:
     """A budget for people."""
-    return f"{amount:,.10g} USD" if unit == "usd" else f"{amount:,.10g} examples"
+    shown = _short(amount) if unit == "gpu_hours" else amount
+    return f"{shown:,.10g} {UNITS[unit]}"
+
+
+UNITS = {"usd": "USD", "examples": "examples", "gpu_hours": "GPU-hours"}
 
 
 def _owned(advice: Advice) -> str:
@@ -63,16 +67,46 @@ def _owned(advice: Advice) -> str:
 def ordered(advice: Advice) -> str:
     """What to order and what it costs, where that is not the counts times the prices; else empty.
 
-    Only for new examples: what is owned is not ordered.
+    Only for new examples, and without the compute: what is owned is not ordered.
     """
+    compute = advice.compute
+    prices = advice.prices if compute is None else compute.data_prices
+    cost = advice.cost if compute is None else advice.cost - compute.cost
     new = advice.n_sft - advice.have[0], advice.n_pref - advice.have[1]
-    plain = new[0] * advice.prices[0] + new[1] * advice.prices[1]
-    if new == advice.orders and abs(advice.cost - plain) <= 1e-9 * max(plain, 1.0):
+    plain = new[0] * prices[0] + new[1] * prices[1]
+    if new == advice.orders and abs(cost - plain) <= 1e-9 * max(plain, advice.cost, 1.0):
         return ""
     return (
         f"order {advice.orders[0]:,} demonstrations and {advice.orders[1]:,} preference units, "
-        f"those that will be rejected included, for {advice.cost:,.2f} USD with fixed costs"
+        f"those that will be rejected included, for {cost:,.2f} USD with fixed costs"
     )
+
+
+def computed(advice: Advice) -> str:
+    """What part of the budget is compute, and from which seconds per example; empty without any."""
+    compute = advice.compute
+    if compute is None:
+        return ""
+    sft, preference = compute.seconds
+    where = f"measured on your runs: {compute.evidence}" if compute.evidence else "as you gave them"
+    owned = f", {money(_short(compute.owned_cost), advice.unit)} of it on what is owned"
+    return (
+        f"compute takes {percent(_short(compute.part, 3))} of the budget: {_hours(compute)} of "
+        f"training{owned if compute.owned_cost else ''}, at {sft:g} s per demonstration and "
+        f"{preference:g} s per preference unit ({where})"
+    )
+
+
+def _hours(compute: Compute) -> str:
+    hours = f"{_short(compute.hours):,g} GPU-hours"
+    if compute.price is None:
+        return hours
+    return f"{hours} for {compute.cost:,.2f} USD"
+
+
+def _short(value: float, digits: int = 4) -> float:
+    """A number with so many significant digits."""
+    return float(f"{value:.{digits}g}")
 
 
 def gains(advice: Advice) -> str:
@@ -96,6 +130,10 @@ def gains(advice: Advice) -> str:
 def _ordered(advice: Advice) -> str:
     words = ordered(advice)
     return f"; {words}" if words else ""
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""
 
 
 def _next(advice: Advice) -> str:
@@ -129,6 +167,7 @@ def describe(advice: Advice) -> str:
         f"Expected score {_score(advice.expected_score)} points "
         f"of 100 (90 % interval {_score(low)} to {_score(high)}), expected regret "
         f"{points(advice.expected_regret)}.",
+        _sentence(computed(advice)),
         certainty,
         _safe(advice),
         f"The best share is among {_shares(advice.best_share_region, advice)} with "

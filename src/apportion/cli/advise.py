@@ -32,7 +32,10 @@ def advise(
     study: StudyOrNone = None,
     budget: Annotated[
         list[str] | None,
-        typer.Option("--budget", help="10000usd or 2000 (examples); default: those measured."),
+        typer.Option(
+            "--budget",
+            help="10000usd, 2000 (examples) or 40gpuh (compute); default: those measured.",
+        ),
     ] = None,
     price: PriceOption = None,
     have: HaveOption = None,
@@ -87,7 +90,11 @@ def advise(
         model=model,
         family=tuple(name.strip() for name in family.split(",") if name.strip()) if family else (),
     )
-    answer = advise_study(rows, asked)
+    try:
+        answer = advise_study(rows, asked)
+    except ResultsError as error:
+        error.file = error.file or str(source)
+        raise
     if as_json:
         print_json(
             {"advice": [one.to_json() for one in answer.advice], "refused": list(answer.refused)}

@@ -35,7 +35,8 @@ PriceOption = Annotated[
         "--price",
         metavar="KIND=MONEY",
         help="sft=2.50 or preference=0.40..0.90, and more: sft=2.50,fixed=200,rejected=10%,"
-        "redundancy=3; or a preset (see `apportion prices`); repeatable.",
+        "redundancy=3; gpu_hour=2.00 for compute; or a preset (see `apportion prices`); "
+        "repeatable.",
     ),
 ]
 HaveOption = Annotated[

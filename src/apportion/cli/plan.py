@@ -17,7 +17,8 @@ def plan(
         ),
     ],
     budget: Annotated[
-        str, typer.Option("--budget", help="Total to spend: 5000usd, or 2000 for examples.")
+        str,
+        typer.Option("--budget", help="Total: 5000usd, 2000 (examples) or 40gpuh (compute)."),
     ],
     price: PriceOption = None,
     have: HaveOption = None,

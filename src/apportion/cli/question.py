@@ -28,7 +28,10 @@ def of_table(budgets: list[str] | None, prices: list[str] | None) -> Question:
     from apportion.prices import parse_prices
 
     amounts = _amounts(budgets)
-    if prices and not any(amount.unit == "usd" for amount in amounts or ()):
+    units = {amount.unit for amount in amounts or ()}
+    # A budget in GPU-hours may need the seconds of an example, which stand beside its price.
+    compute = [text for text in prices or () if text.strip().startswith("gpu_hour")]
+    if prices and "usd" not in units and not ("gpu_hours" in units and len(compute) == len(prices)):
         raise StudyError(
             "prices without a budget in money change nothing.",
             field="--price",

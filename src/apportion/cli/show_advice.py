@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from apportion.advise.words import SANDBOX, describe, gains, money, ordered
+from apportion.advise.words import SANDBOX, UNITS, computed, describe, gains, money, ordered
 from apportion.cli.common import console, points
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def _headline(advice: Advice) -> None:
         f"safe within {points(advice.epsilon)}: {safe}; {runs}, {advice.n_items} items",
         markup=False,
     )
-    words = ordered(advice)
-    if words:
-        out.print(f"  {words[0].upper()}{words[1:]}", markup=False)
+    for words in (ordered(advice), computed(advice)):
+        if words:
+            out.print(f"  {words[0].upper()}{words[1:]}", markup=False)
     following = advice.next_purchase
     if following is not None:
         todo = (
@@ -217,8 +217,8 @@ def _price_table(plan: FirstPlan) -> Table:
 
 def _money(cost: tuple[float, float], unit: str) -> str:
     low, high = cost
-    name = "USD" if unit == "usd" else "examples"
-    digits = 2 if unit == "usd" else 0
+    name = UNITS[unit]
+    digits = 0 if unit == "examples" else 2
     if low == high:
         return f"{low:,.{digits}f} {name}"
     return f"{low:,.{digits}f} to {high:,.{digits}f} {name}"

@@ -6,13 +6,15 @@ mistakes are told together with those of the fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from apportion.config.budget import Budget, Lattice, PriceRange, Prices, Seeds, Shares
+from apportion.config.compute import GpuHour
 from apportion.config.cost import Cost
 from apportion.config.evaluation import Evaluation
 from apportion.config.price import cost_of, price_of
@@ -91,8 +93,11 @@ def _where_cells_are(parts: Parts) -> Iterator[Mistake]:
 
 
 def _money(parts: Parts) -> Iterator[Mistake]:
-    """A budget in money needs prices that say how many examples it buys."""
-    if parts.budget is None or parts.budget.unit != "usd":
+    """A budget in money or compute needs prices that say how many examples it buys."""
+    if parts.budget is None or parts.budget.unit == "examples":
+        return
+    if parts.budget.unit == "gpu_hours":
+        yield from _hours(parts, parts.budget)
         return
     if "prices" not in parts.given:
         yield Mistake(
@@ -103,46 +108,89 @@ def _money(parts: Parts) -> Iterator[Mistake]:
         return
     if parts.prices is None:
         return
+    compute = list(_compute(parts.prices))
+    yield from compute
+    hour = parts.prices.gpu_hour
+    training = (Fraction(0), Fraction(0)) if compute or hour is None else hour.training()
     known: dict[str, Cost] = {}
-    for kind in ("sft", "preference"):
+    for place, kind in enumerate(("sft", "preference")):
         given = getattr(parts.prices, kind)
         price = price_of(given)
         if isinstance(price, PriceRange):
-            middle = f"{(price.low + price.high) / 2:g}"
-            yield Mistake(
-                ("prices", kind),
-                "a budget in usd cannot be counted in examples at a range of prices.",
-                f"write one price such as {middle}, or unit: examples "
-                "(then the advice takes the range).",
-            )
+            yield _no_range((kind,), price)
         elif kind not in parts.prices.model_fields_set:
             yield Mistake(
                 ("prices", kind),
                 "a budget in usd needs this price too.",
                 f"add {kind}: 1.00 (or what it costs) under prices.",
             )
-        else:
-            known[kind] = cost_of(given)
+        elif not compute:
+            known[kind] = cost_of(given, training[place])
     if len(known) == 2:
-        first = min(float(cost.of(1)) for cost in known.values())
-        each = min(float(cost.each) for cost in known.values())
-        yield from _buys(parts.budget.levels, first, each)
+        yield from _buys(parts.budget, list(known.values()))
 
 
-def _buys(levels: tuple[float, ...], cheapest: float, each: float) -> Iterator[Mistake]:
-    """`cheapest`: the least that a first example costs; `each`: the least of further ones."""
-    for place, level in enumerate(levels):
+def _no_range(place: tuple[str, ...], price: PriceRange) -> Mistake:
+    middle = f"{(price.low + price.high) / 2:g}"
+    return Mistake(
+        ("prices", *place),
+        "a budget in usd cannot be counted in examples at a range of prices.",
+        f"write one price such as {middle}, or unit: examples (then the advice takes the range).",
+    )
+
+
+_SECONDS = "seconds: {sft: 0.8, preference: 1.9}"
+
+
+def _compute(prices: Prices) -> Iterator[Mistake]:
+    """Compute in a budget of money: its cells are chosen before anything was timed."""
+    hour = prices.gpu_hour
+    if hour is None or hour.free:
+        return
+    if isinstance(hour.price, PriceRange):
+        yield _no_range(("gpu_hour",), hour.price)
+    if hour.seconds is None:
+        yield Mistake(
+            ("prices", "gpu_hour"),
+            "a budget in usd that pays compute cannot be counted in examples before training was "
+            "timed.",
+            f"write gpu_hour: {{price: 2, {_SECONDS}}}, or unit: examples (then the advice takes "
+            "the seconds that the runs measure).",
+        )
+
+
+def _hours(parts: Parts, budget: Budget) -> Iterator[Mistake]:
+    if parts.prices is None and "prices" in parts.given:
+        return
+    hour = parts.prices.gpu_hour if parts.prices is not None else None
+    if hour is None or hour.seconds is None:
+        yield Mistake(
+            ("prices", "gpu_hour") if hour is not None else ("prices",),
+            "a budget in gpu_hours needs the seconds of training that an example takes.",
+            f"add gpu_hour: {{price: 2, {_SECONDS}}} under prices, or write unit: examples "
+            "(then ask the advice with --budget 40gpuh).",
+        )
+        return
+    hours = GpuHour(price=1, seconds=hour.seconds).training()
+    yield from _buys(budget, [Cost(Fraction(0), training=each) for each in hours])
+
+
+def _buys(budget: Budget, costs: Sequence[Cost]) -> Iterator[Mistake]:
+    """Every level buys something, and not more than there can be."""
+    cheapest = min(float(cost.of(1)) for cost in costs)  # the least that a first example costs
+    each = min(float(cost.each) for cost in costs)  # the least of further ones
+    for place, level in enumerate(budget.levels):
         if level < cheapest:
             yield Mistake(
                 ("budget", "levels", place),
-                f"{level:g} usd buys nothing: the cheapest example costs {cheapest:g}.",
+                f"{level:g} {budget.unit} buys nothing: the cheapest example costs {cheapest:g}.",
                 f"write a level well above {cheapest:g}, or check the prices.",
                 level,
             )
         elif level / each > MAX_EXAMPLES:
             yield Mistake(
                 ("budget", "levels", place),
-                f"{level:g} usd buys more than {MAX_EXAMPLES} examples at {each:g} each.",
+                f"{level:g} {budget.unit} buys more than {MAX_EXAMPLES} examples at {each:g} each.",
                 "check the level and the prices.",
                 level,
             )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from apportion.config.base import Frozen
+from apportion.config.compute import GpuHour
 from apportion.config.price import MAX_MONEY, PriceRange, Prices, Terms
 from apportion.config.values import (
     MAX_EXAMPLES,
@@ -19,13 +20,26 @@ from apportion.config.values import (
     wrong,
 )
 
-__all__ = ["Budget", "Lattice", "Levels", "PriceRange", "Prices", "Seeds", "Shares", "Terms"]
+__all__ = [
+    "Budget",
+    "GpuHour",
+    "Lattice",
+    "Levels",
+    "PriceRange",
+    "Prices",
+    "Seeds",
+    "Shares",
+    "Terms",
+    "Unit",
+]
+
+Unit = Literal["examples", "usd", "gpu_hours"]
 
 
 class Budget(Frozen):
     """The totals to spend; `unit` says in what."""
 
-    unit: Literal["examples", "usd"] = "examples"
+    unit: Unit = "examples"
     levels: Annotated[
         tuple[Annotated[Number, Field(gt=0, le=MAX_MONEY)], ...],
         Field(min_length=1),

@@ -6,7 +6,8 @@
 | p, k | money per annotation; annotations per example (redundancy) |
 | r | part of what is bought that quality control rejects |
 | F | fixed cost, paid once if anything of the kind is bought |
-| C(n) | F + p·k·⌈n / (1 − r)⌉ for n > 0; C(0) = 0 |
+| c | money for the compute of training on one usable example; 0 where compute has no price |
+| C(n) | F + p·k·⌈n / (1 − r)⌉ + c·n for n > 0; C(0) = 0 |
 
 Whole examples are bought, so the number bought is rounded up: the expected number of usable ones is
 then at least n. How many are rejected in truth is luck; C takes the rate for certain.
@@ -26,16 +27,17 @@ def exact(number: float | int | Fraction) -> Fraction:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one kind of data: `unit` is p·k, `kept` is 1 − r."""
+    """The cost of one kind of data: `unit` is p·k, `kept` is 1 − r, `training` is c."""
 
     unit: Fraction
     fixed: Fraction = Fraction(0)
     kept: Fraction = Fraction(1)
+    training: Fraction = Fraction(0)
 
     @property
     def each(self) -> Fraction:
         """Money per usable example, in the mean over many, without the fixed cost."""
-        return self.unit / self.kept
+        return self.unit / self.kept + self.training
 
     def bought(self, n: int) -> int:
         """How many examples to buy so that n are expected to be usable."""
@@ -45,7 +47,7 @@ class Cost:
         """C(n)."""
         if n == 0:
             return Fraction(0)
-        return self.fixed + self.unit * self.bought(n)
+        return self.fixed + self.unit * self.bought(n) + self.training * n
 
     def buys(self, money: Fraction) -> int:
         """The largest n with C(n) <= money; `money` at least 0, `each` above 0."""

@@ -27,6 +27,8 @@ EXAMPLES: Mapping[str, str] = {
     "seeds": "seeds: {data: vary, train: vary, sample: vary}",
     "prices": "prices: {sft: 2.50, preference: 0.60}",
     "price": "price: 2.50",
+    "gpu_hour": "gpu_hour: 2.00",
+    "seconds": "seconds: {sft: 0.8, preference: 1.9}",
     "recipe": "recipe: default (recipe: sandbox for the embedded models)",
     "sft": "sft: {learning_rate: 1e-4}",
     "preference": "preference: {learning_rate: 1e-5}",

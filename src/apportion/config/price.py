@@ -3,67 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from apportion.config.base import Frozen
+from apportion.config.compute import GpuHour, GpuHourPrice
 from apportion.config.cost import Cost, exact
 from apportion.config.price_presets import PRICES
-from apportion.config.values import Number, as_number, parse_price_range, show, wrong
+from apportion.config.price_range import FREE_FORMS, MAX_PRICE, Price, PriceRange, as_price
+from apportion.config.values import Mistake, Number, refuse, show, wrong
 
-MAX_PRICE = 1e6
+__all__ = ["GpuHour", "PriceRange", "Prices", "Terms", "as_kind_price", "cost_of", "price_of"]
+
 MAX_MONEY = 1e12
-
-
-class PriceRange(Frozen):
-    """A price not known exactly: money per unit, `low` to `high`."""
-
-    low: Annotated[Number, Field(gt=0, le=MAX_PRICE)]
-    high: Annotated[Number, Field(gt=0, le=MAX_PRICE)]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> PriceRange:
-        if self.low > self.high:
-            raise wrong(
-                f"the low price {self.low:g} is above the high price {self.high:g}.",
-                f"write {self.high:g}..{self.low:g}.",
-            )
-        return self
-
-
-def as_price(value: Any) -> float | PriceRange:
-    """A number, `0.40..0.90` or {low, high}; a range whose ends agree is that number."""
-    if isinstance(value, str):
-        parsed = parse_price_range(value)
-        value = {"low": parsed[0], "high": parsed[1]} if isinstance(parsed, tuple) else parsed
-    if isinstance(value, PriceRange | Mapping):
-        price = PriceRange.model_validate(value)
-        return price.low if price.low == price.high else price
-    number = as_number(value)
-    if not 0 < number <= MAX_PRICE:
-        raise wrong(
-            f"a price must be above 0 and at most {MAX_PRICE:g}, not {show(value)}.",
-            "write what one example costs, such as 2.50.",
-        )
-    return number
-
-
-_NUMBER = r"\$?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
-_FORMS: list[dict[str, Any]] = [
-    {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_PRICE},
-    {"type": "string", "pattern": rf"^\s*{_NUMBER}\s*(\.\.\s*{_NUMBER}\s*)?$"},
-    {
-        "type": "object",
-        "properties": {
-            end: {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_PRICE}
-            for end in ("low", "high")
-        },
-        "required": ["low", "high"],
-        "additionalProperties": False,
-    },
-]
-Price = Annotated[float | PriceRange, BeforeValidator(as_price), WithJsonSchema({"anyOf": _FORMS})]
 
 
 class Terms(Frozen):
@@ -94,27 +48,33 @@ def _only_ends(value: Mapping[str, Any]) -> bool:
 
 
 def as_kind_price(value: Any) -> float | PriceRange | Terms:
-    """A price, or {price, fixed, rejected, redundancy}; terms that say only a price are that."""
+    """A price, or {price, fixed, rejected, redundancy}; terms that say only a price are that.
+
+    A bare 0 is let through: whether data may be free depends on the price of compute.
+    """
     if isinstance(value, Terms) or (isinstance(value, Mapping) and not _only_ends(value)):
         terms = Terms.model_validate(value)
         return terms.price if terms.bare else terms
-    return as_price(value)
+    return as_price(value, free=True)
 
 
 KindPrice = Annotated[
     float | Terms | PriceRange,
     BeforeValidator(as_kind_price),
-    WithJsonSchema({"anyOf": [*_FORMS, Terms.model_json_schema()]}),
+    WithJsonSchema({"anyOf": [*FREE_FORMS, Terms.model_json_schema()]}),
 ]
 
 
 class Prices(Frozen):
-    """Money per demonstration and per preference unit. A preset's name stands for its prices; a
-    mapping with `preset` lays its other prices over that preset's.
+    """Money per demonstration, per preference unit and, where compute is paid too, per GPU-hour.
+
+    A preset's name stands for its prices of data; a mapping with `preset` lays its other prices
+    over that preset's. Data may be free where compute is not.
     """
 
     sft: KindPrice = 1.0
     preference: KindPrice = 1.0
+    gpu_hour: GpuHourPrice = None
 
     @model_validator(mode="before")
     @classmethod
@@ -133,21 +93,47 @@ class Prices(Frozen):
         rest = {key: price for key, price in value.items() if key != "preset"}
         return {"sft": preset.sft, "preference": preset.preference, **rest}
 
+    @model_validator(mode="after")
+    def _costs_something(self) -> Prices:
+        refuse(free_data(self))
+        return self
+
+
+def free_data(prices: Prices) -> list[Mistake]:
+    """Kinds whose examples would cost nothing at all: neither annotation nor training."""
+    if prices.gpu_hour is not None and not prices.gpu_hour.free:
+        return []
+    return [
+        Mistake(
+            (kind,),
+            f"a price must be above 0 and at most {MAX_PRICE:g}, not 0, unless compute has a "
+            "price (gpu_hour) above 0.",
+            "write what one example costs, such as 2.50.",
+            0,
+        )
+        for kind in ("sft", "preference")
+        if getattr(prices, kind) == 0
+    ]
+
 
 def price_of(price: float | PriceRange | Terms) -> float | PriceRange:
     """The bare price of an annotation."""
     return price.price if isinstance(price, Terms) else price
 
 
-def cost_of(price: float | PriceRange | Terms) -> Cost:
-    """The cost of one kind at a definite price (ValueError for a range)."""
+def cost_of(price: float | PriceRange | Terms, training: Fraction = Fraction(0)) -> Cost:
+    """The cost of one kind at a definite price (ValueError for a range).
+
+    `training`: money for the compute that one usable example takes.
+    """
     bare = price_of(price)
     if isinstance(bare, PriceRange):
         raise ValueError("a definite price is wanted, not a range; see mid and corners")
     if not isinstance(price, Terms):
-        return Cost(exact(bare))
+        return Cost(exact(bare), training=training)
     return Cost(
         unit=exact(bare) * exact(price.redundancy),
         fixed=exact(price.fixed),
         kept=1 - exact(price.rejected),
+        training=training,
     )

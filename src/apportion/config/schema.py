@@ -85,4 +85,7 @@ def _add_presets(definitions: dict[str, Any]) -> None:
     definitions["Recipe"] = {"anyOf": [{"enum": list(RECIPES)}, whole, changes]}
     prices = definitions["Prices"]
     prices["properties"]["preset"] = {"enum": list(PRICES)}
+    paid = {"not": {"const": 0}}  # data may be free where compute has a price
+    prices["if"] = {"required": ["gpu_hour"]}
+    prices["else"] = {"properties": {"sft": paid, "preference": paid}}
     definitions["Prices"] = {"anyOf": [{"enum": list(PRICES)}, prices]}

@@ -27,7 +27,7 @@ replicates: 2               # draws of data, training and sampling seeds; more t
 # seeds: {{data: 0, train: vary, sample: vary}}   # a number holds that source of noise fixed
 
 # Money per demonstration and per preference unit; a range such as 0.40..0.90 where unsure
-# (unit: usd needs definite prices).
+# (unit: usd needs definite prices). With gpu_hour: 2.00 beside them training is paid too.
 prices: {{sft: 1, preference: 1}}
 
 # A preset by name (sandbox, default, paper, paper-beta0.1), or changes to one:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from apportion.config.cost import Cost, exact
-from apportion.prices.count import (
+from apportion.prices.compute import (
     Amount,
+    billed,
+    data_only,
+    needs_seconds,
+    owned_training,
+    rest_of,
+    timed,
+    training_of,
+)
+from apportion.prices.count import (
     Line,
     corners,
     costs_of,
@@ -24,20 +33,27 @@ __all__ = [
     "Amount",
     "Cost",
     "Line",
+    "billed",
     "corners",
     "costs_of",
     "counts",
+    "data_only",
     "effective",
     "end",
     "exact",
     "exact_spend",
     "is_definite",
     "mid",
+    "needs_seconds",
     "orders",
+    "owned_training",
     "parse_budget",
     "parse_have",
     "parse_price",
     "parse_prices",
     "points",
+    "rest_of",
     "spend",
+    "timed",
+    "training_of",
 ]

@@ -5,7 +5,7 @@
 | B | a budget: money, or a number of examples |
 | s | the SFT share of the budget, 0 to 1 |
 | n_sft, n_pref | usable examples bought |
-| C_sft, C_pref | what they cost, fixed costs and rejects included: `apportion.config.cost` |
+| C_sft, C_pref | what they cost, fixed costs, rejects, training: `apportion.config.cost` |
 
 Numbers are taken at their written value (0.1 is a tenth) and reckoned as fractions, so nothing is
 over- or underspent by a rounding error.
@@ -13,7 +13,6 @@ over- or underspent by a rounding error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from typing import Literal
@@ -21,26 +20,21 @@ from typing import Literal
 from apportion.config.cost import Cost, exact
 from apportion.config.price import PriceRange, Prices, Terms, cost_of, price_of
 from apportion.config.study import Study
+from apportion.prices.compute import billed, training_of
 
 Line = tuple[float, float]  # (budget level, share)
-
-
-@dataclass(frozen=True)
-class Amount:
-    """A total to spend, and in what."""
-
-    value: float
-    unit: Literal["examples", "usd"]
 
 
 def costs_of(prices: Prices | None) -> tuple[Cost, Cost]:
     """The costs of demonstrations and of preference units at definite prices (else ValueError).
 
-    None: a budget of examples, where either costs one.
+    None: a budget of examples, where either costs one. ValueError also where compute has a price
+    and no seconds per example.
     """
     if prices is None:
         return Cost(Fraction(1)), Cost(Fraction(1))
-    return cost_of(prices.sft), cost_of(prices.preference)
+    sft, preference = training_of(prices)
+    return cost_of(prices.sft, sft), cost_of(prices.preference, preference)
 
 
 def counts(share: float, budget: float, prices: Prices | None = None) -> tuple[int, int]:
@@ -84,7 +78,7 @@ def orders(n_sft: int, n_pref: int, prices: Prices | None) -> tuple[int, int]:
 
 
 def effective(prices: Prices) -> tuple[float, float]:
-    """Money per usable demonstration and preference unit, without fixed costs."""
+    """Money per usable demonstration and preference unit with its training, without fixed costs."""
     sft, preference = costs_of(prices)
     return float(sft.each), float(preference.each)
 
@@ -100,7 +94,7 @@ def points(study: Study) -> dict[tuple[int, int], tuple[Line, ...]]:
             for n_pref in study.lattice.n_pref:
                 found.setdefault((n_sft, n_pref), [])
     elif study.budget is not None:
-        prices = study.prices if study.budget.unit == "usd" else None
+        prices = billed(study.prices, study.budget.unit)
         for level in study.budget.levels:
             for share in study.shares or ():
                 found.setdefault(counts(share, level, prices), []).append((level, share))
@@ -108,25 +102,33 @@ def points(study: Study) -> dict[tuple[int, int], tuple[Line, ...]]:
 
 
 def is_definite(prices: Prices) -> bool:
-    """Whether both prices are numbers."""
-    return not any(isinstance(price_of(p), PriceRange) for p in (prices.sft, prices.preference))
+    """Whether all prices are numbers."""
+    hour = prices.gpu_hour
+    every = (price_of(prices.sft), price_of(prices.preference), hour.price if hour else 0.0)
+    return not any(isinstance(price, PriceRange) for price in every)
 
 
 def mid(prices: Prices) -> Prices:
     """Definite prices: the middle of each range."""
-    return _at(prices, *(sum(_ends(price)) / 2 for price in (prices.sft, prices.preference)))
+    return _at(prices, *(sum(ends) / 2 for ends in _all_ends(prices)))
 
 
 def corners(prices: Prices) -> tuple[Prices, ...]:
-    """Every combination of the ends of the ranges: 1, 2 or 4 definite prices."""
-    ends = (dict.fromkeys(_ends(price)) for price in (prices.sft, prices.preference))
-    return tuple(_at(prices, sft, preference) for sft, preference in product(*ends))
+    """Every combination of the ends of the ranges: 1, 2, 4 or 8 definite prices."""
+    ends = (dict.fromkeys(ends) for ends in _all_ends(prices))
+    return tuple(_at(prices, *corner) for corner in product(*ends))
 
 
 def end(prices: Prices, which: Literal["low", "high"]) -> Prices:
     """Definite prices: the same end of each range."""
     place = 0 if which == "low" else -1
-    return _at(prices, _ends(prices.sft)[place], _ends(prices.preference)[place])
+    return _at(prices, *(ends[place] for ends in _all_ends(prices)))
+
+
+def _all_ends(prices: Prices) -> tuple[tuple[float, float], ...]:
+    """Of demonstrations, preference units and GPU-hours."""
+    hour = prices.gpu_hour
+    return tuple(_ends(p) for p in (prices.sft, prices.preference, hour.price if hour else 0.0))
 
 
 def _ends(price: float | PriceRange | Terms) -> tuple[float, float]:
@@ -134,10 +136,16 @@ def _ends(price: float | PriceRange | Terms) -> tuple[float, float]:
     return (bare.low, bare.high) if isinstance(bare, PriceRange) else (bare, bare)
 
 
-def _at(prices: Prices, sft: float, preference: float) -> Prices:
-    """The same terms at definite prices of an annotation."""
-
-    return Prices(sft=_priced(prices.sft, sft), preference=_priced(prices.preference, preference))
+def _at(prices: Prices, sft: float, preference: float, hour: float) -> Prices:
+    """The same terms at definite prices of an annotation and of a GPU-hour."""
+    old = prices.gpu_hour
+    return prices.model_copy(
+        update={
+            "sft": _priced(prices.sft, sft),
+            "preference": _priced(prices.preference, preference),
+            "gpu_hour": None if old is None else old.model_copy(update={"price": hour}),
+        }
+    )
 
 
 def _priced(old: float | PriceRange | Terms, new: float) -> float | Terms:

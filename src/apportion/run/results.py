@@ -29,7 +29,10 @@ class CellResult:
     test item, in item order; `item_weights`: what each counts in the score, where they do not count
     alike; `items_digest` stands for those items. `accuracies`: IFEval's four (prompt_strict, ...),
     where the task has them. `response_tokens`: mean per item. `train_tokens`: what its training
-    stages processed. status `failed`: its score stage failed; `missing`: an earlier one did, or it
+    stages processed. Seconds are of one worker: `sft_seconds` and `pref_seconds` of its training
+    stages, where it has them and a store knows them; `seconds` of all its stages, where a table
+    says so. The times of a store are in no table that is written, and results that differ in times
+    alone are equal. status `failed`: its score stage failed; `missing`: an earlier one did, or it
     was not run.
     """
 
@@ -55,6 +58,9 @@ class CellResult:
     item_weights: tuple[float, ...] | None = None
     items_digest: str | None = None
     accuracies: dict[str, float] | None = field(default=None, hash=False)
+    sft_seconds: float | None = field(default=None, compare=False)
+    pref_seconds: float | None = field(default=None, compare=False)
+    seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,8 @@ def _result(cell: Cell, plan: Plan, store: Store) -> CellResult:
         item_weights=_weights(items),
         items_digest=record.spec.get("items", {}).get("digest"),
         accuracies=found.get("accuracies"),
+        sft_seconds=_seconds(cell, "sft", plan, store),
+        pref_seconds=_seconds(cell, "preference", plan, store),
     )
 
 
@@ -150,3 +158,14 @@ def _train_tokens(cell: Cell, plan: Plan, store: Store) -> int:
             record = store.record(stage.key)
             total += stage.tokens if record is None else record.tokens
     return total
+
+
+def _seconds(
+    cell: Cell, kind: Literal["sft", "preference"], plan: Plan, store: Store
+) -> float | None:
+    """What the cell's training stage of a kind took; None where it has none, or no record."""
+    for key in cell.stages:
+        if plan.stages[key].kind == kind:
+            record = store.record(key)
+            return None if record is None or record.status != "done" else record.seconds
+    return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apportion.metrics.power import detectable_difference
-from apportion.prices import corners, spend
+from apportion.prices import corners, data_only, spend
 from apportion.run.estimate import Estimate, Rates, estimate, measure_rate
 from apportion.run.layout import plan_layout
 from apportion.run.schedule import needed
@@ -117,5 +117,6 @@ def _data(plan: Plan) -> Spend:
     """Distinct examples the study needs per replicate: subsets are nested, so the largest."""
     demonstrations = max(cell.n_sft for cell in plan.cells)
     units = max(cell.n_pref for cell in plan.cells)
-    costs = [spend(demonstrations, units, prices) for prices in corners(plan.study.prices)]
+    priced = corners(data_only(plan.study.prices))
+    costs = [spend(demonstrations, units, prices) for prices in priced]
     return Spend(demonstrations, units, (min(costs), max(costs)))

@@ -22,10 +22,10 @@ _RATES = ("strict", "lenient", "format_failure_rate", "truncation_rate")
 KNOWN = frozenset(
     {*_NAMES, *_COUNTS, *_LINE, *_RATES}
     | {"replicate", "status", "score", "stderr", "n_items", "response_tokens", "reason"}
-    | {"train_tokens"}
+    | {"train_tokens", "seconds"}
 )
 # What a program writes beside a result and nothing here reads: no fault of the table.
-CARRIED = frozenset({"study", "split", "seconds", "key"})
+CARRIED = frozenset({"study", "split", "key"})
 _MOST = 10**12
 
 
@@ -256,6 +256,8 @@ class _Row:
             values["response_tokens"] = self._number("response_tokens")
         if "train_tokens" in self.fields:
             values["train_tokens"] = self._whole("train_tokens")
+        if "seconds" in self.fields:
+            values["seconds"] = self._number("seconds")
         return values
 
     def _items(self) -> tuple[float, ...] | None:

@@ -40,6 +40,8 @@ COLUMNS = (
 )
 
 _OF_ITEMS = frozenset({"item_scores", "item_weights", "items_digest"})
+# Not written: what a store knows of its own runs, which differs between equal measurements.
+_OF_RUNS = ("train_tokens", "sft_seconds", "pref_seconds")
 
 
 def to_csv(results: Iterable[CellResult]) -> str:
@@ -57,18 +59,21 @@ def to_json(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     rows = []
     for result in _in_order(results):
         row = asdict(result)
-        for name in ("item_scores", "item_weights", "items_digest", "train_tokens"):
+        for name in (*_OF_ITEMS, *_OF_RUNS, "seconds"):
             del row[name]
         rows.append(row)
     return rows
 
 
 def to_jsonl(results: Iterable[CellResult]) -> str:
-    """One JSON object per cell and line, with the scores per item; missing values are left out."""
+    """One JSON object per cell and line, with the scores per item; missing values are left out.
+
+    The `seconds` that a table gave are kept; the times of one's own runs are not written.
+    """
     lines = []
     for result in _in_order(results):
         row = {name: value for name, value in asdict(result).items() if value is not None}
-        for name in ("train_tokens", "accuracies"):
+        for name in (*_OF_RUNS, "accuracies"):
             row.pop(name, None)
         lines.append(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
     return "".join(lines)
@@ -79,9 +84,10 @@ def read_csv(path: str | Path, *, lines: bool = True) -> list[CellResult]:
 
     Columns: model, task, method, score; n_sft and n_pref, or sft_share and budget_examples; stderr
     or n_items; and, where there are any, replicate, status, reason, strict, lenient,
-    format_failure_rate, truncation_rate, response_tokens, train_tokens. The columns study, split,
-    seconds and key may be there and are not read. Scores are in [0, 1]. With `lines`, cells
-    get the budget lines that the table implies (see `with_lines`).
+    format_failure_rate, truncation_rate, response_tokens, train_tokens, seconds (of one GPU, for
+    all stages of the cell). The columns study, split and key may be there and are not read. Scores
+    are in [0, 1]. With `lines`, cells get the budget lines that the table implies (see
+    `with_lines`).
     Raises ResultsError, with the row's line number, for the first thing that cannot be used.
     """
     path = Path(path)

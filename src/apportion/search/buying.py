@@ -159,6 +159,8 @@ def buy(
     The first purchase is the pilot of `plan` for `task`: at most a fifth of the budget, chosen from
     published evidence alone. Raises StudyError for a budget that buys nothing.
     """
+    if prices.gpu_hour is not None:
+        raise ValueError("training costs no money here: leave gpu_hour out of the prices")
     buyer = _Buyer(world, budget, prices, manner or Manner())
     planned = plan(task, budget, prices)
     towards = planned.whole.n_sft, planned.whole.n_pref
