@@ -159,9 +159,9 @@ def _surface(one: Halves, have: Sequence[Cell]) -> Surface:
     return fit_surface([one.search[cell] for cell in have], **name)
 
 
-def adaptive(one: Halves, costs: tuple[float, float], until: float) -> Path_:
-    """`search: adaptive`."""
-    goal = Goal(one.targets, Prices())
+def adaptive(one: Halves, costs: tuple[float, float], until: float, delta: float) -> Path_:
+    """`search: adaptive`, which ends when a split is within a point with probability 1 - delta."""
+    goal = Goal(one.targets, Prices(), delta=delta)
 
     def step(have: list[Cell]) -> tuple[list[float] | None, list[Cell]]:
         surface = _surface(one, have)
@@ -230,12 +230,13 @@ def replay(
     seed: int,
     methods: Sequence[str],
     until: float,
+    delta: float,
 ) -> dict[str, Any]:
     """`methods` on one split."""
     costs = _costs(rows)
     one = halves(rows, targets, seed)
     ways: dict[str, Callable[[], Path_]] = {
-        "adaptive": lambda: adaptive(one, costs, 1.0),
+        "adaptive": lambda: adaptive(one, costs, 1.0, delta),
         "random": lambda: random_order(one, costs, until, seed),
         "botorch": lambda: knowledge_gradient(one, costs, until, seed),
         "five": lambda: five_shares(one, costs),
@@ -295,6 +296,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first, to share out work")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:3])
     parser.add_argument("--until", type=float, default=0.3, help="part of the cost for the rivals")
+    parser.add_argument("--delta", type=float, default=0.1, help="of the adaptive search's end")
     parser.add_argument("--out", type=Path, help="JSON lines, one per replay; resumed")
     arguments = parser.parse_args()
     rows = [row for row in read_table(arguments.table) if row.status == "done"]
@@ -306,7 +308,9 @@ def main() -> None:
     for seed in range(arguments.first, arguments.first + arguments.replays):
         if seed in found and set(arguments.methods) <= set(found[seed]):
             continue
-        found[seed] = replay(rows, targets, seed, arguments.methods, arguments.until)
+        found[seed] = replay(
+            rows, targets, seed, arguments.methods, arguments.until, arguments.delta
+        )
         if arguments.out is not None:
             with arguments.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found[seed]) + "\n")
