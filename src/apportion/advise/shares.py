@@ -8,6 +8,7 @@ in expectation than any of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -84,6 +85,55 @@ def _price_table(
     return tuple(rows)
 
 
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """The line at the middle prices, and its best share at the worst of the prices."""
+
+    line: Line
+    of_ends: tuple[ShareStatistics, ...]  # at each corner of the prices
+    stats: ShareStatistics  # at the middle
+    worst: Floats  # expected regret of each share at its worst corner
+    best: int
+    rows: tuple[ShareRow, ...]
+    price_table: tuple[PriceRow, ...]
+
+    @property
+    def q90_regret(self) -> float:
+        return float(max(stats.q90_regret[self.best] for stats in self.of_ends))
+
+    def region(self, delta: float) -> tuple[float, ...]:
+        """Among fine shares the recommended one may be best less often than its neighbours: it is
+        in, too."""
+        shares = best_region(self.line.shares, self.stats, delta)
+        return tuple(sorted({*shares, self.rows[self.best].share}))
+
+
+def _every(asked: Prices) -> list[Prices]:
+    """Corners of the prices, then their middle."""
+    ends = list(corners(asked))
+    return ends if len(ends) == 1 else [*ends, mid(asked)]
+
+
+def _choose(lines: Sequence[Line], asked: Prices, epsilon: float) -> _Chosen:
+    """`lines`: at the prices of `_every`."""
+    ends = list(corners(asked))
+    line, at_ends = lines[-1], lines[: len(ends)]
+    of_ends = tuple(statistics(one.mu, epsilon) for one in at_ends)
+    stats = statistics(line.mu, epsilon)
+    worst: Floats = np.max([each.expected_regret for each in of_ends], axis=0)
+    p_safe: Floats = np.min([each.p_safe for each in of_ends], axis=0)
+    best = int(np.argmin(worst))
+    return _Chosen(
+        line,
+        of_ends,
+        stats,
+        worst,
+        best,
+        _rows(line, stats, p_safe, best),
+        _price_table(ends, at_ends, of_ends, best),
+    )
+
+
 def advise(
     surface: Surface,
     budget: float | Amount,
@@ -109,20 +159,12 @@ def advise(
     _check_limits(epsilon, delta)
     amount = budget if isinstance(budget, Amount) else _amount(budget, prices)
     asked = paid_prices(prices or Prices(), amount, timing)
-    ends, middle = list(corners(asked)), mid(asked)
-    every = ends if len(ends) == 1 else [*ends, middle]
-    lines = lines_at(surface, amount, every, have, n_draws=n_draws, seed=seed)
-    line, at_ends = lines[-1], lines[: len(ends)]
-    of_ends = [statistics(one.mu, epsilon) for one in at_ends]
-    stats = statistics(line.mu, epsilon)
-    worst: Floats = np.max([s.expected_regret for s in of_ends], axis=0)
-    p_safe: Floats = np.min([s.p_safe for s in of_ends], axis=0)
-    best = int(np.argmin(worst))
-    rows = _rows(line, stats, p_safe, best)
+    lines = list(lines_at(surface, amount, _every(asked), have, n_draws=n_draws, seed=seed))
+    found = _choose(lines, asked, epsilon)
+    line, best, row = found.line, found.best, found.rows[found.best]
     known = origin(line, best)
-    sure = rows[best].p_safe >= 1 - delta
-    target = line.n_sft[best], line.n_pref[best]
-    new = target[0] - have[0], target[1] - have[1]
+    new = row.n_sft - have[0], row.n_pref - have[1]
+    middle = mid(asked)
     paid = Prices() if amount.unit == "examples" else middle
     return Advice(
         model=surface.model,
@@ -134,35 +176,34 @@ def advise(
         have=have,
         orders=orders(*new, paid),
         cost=float(exact_spend(*new, paid) + owned_training(have, paid)),
-        share=rows[best].share,
-        n_sft=rows[best].n_sft,
-        n_pref=rows[best].n_pref,
-        expected_score=rows[best].expected_score,
-        score_interval=rows[best].score_interval,
-        safe_shares=tuple(float(s) for s in line.shares[p_safe >= 1 - delta]),
-        # Among fine shares the recommended one may be best itself less often than its neighbours.
-        best_share_region=tuple(
-            sorted({*best_region(line.shares, stats, delta), rows[best].share})
-        ),
-        expected_regret=float(worst[best]),
-        q90_regret=float(max(s.q90_regret[best] for s in of_ends)),
+        share=row.share,
+        n_sft=row.n_sft,
+        n_pref=row.n_pref,
+        expected_score=row.expected_score,
+        score_interval=row.score_interval,
+        safe_shares=tuple(each.share for each in found.rows if each.p_safe >= 1 - delta),
+        best_share_region=found.region(delta),
+        expected_regret=float(found.worst[best]),
+        q90_regret=found.q90_regret,
         baselines=baselines(surface.estimate, line, best, delta),
-        shares=rows,
-        price_table=_price_table(ends, at_ends, of_ends, best),
+        shares=found.rows,
+        price_table=found.price_table,
         next_purchase=next_purchase(
             surface,
             rest_beside(amount, have, paid),
             middle,
             have,
-            target,
+            (row.n_sft, row.n_pref),
             step=step,
             worth=worth,
             seed=seed,
         ),
         extrapolated=known == "extrapolated",
         origin=known,
-        confident=sure and supported(surface, line, best) and known != "extrapolated",
-        reasons=tuple(doubts(surface, line, rows, best, (epsilon, delta))),
+        confident=row.p_safe >= 1 - delta
+        and supported(surface, line, best)
+        and known != "extrapolated",
+        reasons=tuple(doubts(surface, line, found.rows, best, (epsilon, delta))),
         replicates=surface.estimate.replicates[0],
         n_items=surface.estimate.n_items,
         sandbox=sandbox,
