@@ -1,0 +1,134 @@
+"""What a shared trajectory does to the scores: its cells against the same cells run independently.
+
+| symbol | meaning |
+|---|---|
+| k | cells of a model, task and method that were run both ways |
+| d_i | score of cell i of the shared trajectory minus its score as an independent run |
+| v | mean over cells of the variance of d_i that the test items alone make |
+| r | run-to-run sd of a score before anything was measured (RUN_SD) |
+
+The variance of one d_i is (4 (2 r^2 + v) + sum (d_i - mean)^2) / (4 + k - 1): what two runs of one
+recipe differ by counts as four cells, since with two or three cells their own scatter says little.
+The interval is Student's with as many degrees of freedom. That cells of one replicate share a
+trajectory is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from apportion.run.results import CellResult, result_of
+from apportion.run.survey import RUN_SD
+from apportion.store.store import Store
+
+if TYPE_CHECKING:
+    from apportion.compile import Plan
+
+LEVEL = 0.9
+_PRIOR_CELLS = 4
+
+Verdict = Literal["lower", "higher", "cannot be told apart", "not measured"]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Shared minus independent scores of one model, task and method, in score units.
+
+    `cells`: audited cells that have both scores, of `planned`. `interval` holds 90 %.
+    """
+
+    model: str
+    task: str
+    method: str
+    planned: int
+    cells: int
+    difference: float | None
+    interval: tuple[float, float] | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the shared trajectory's scores differ from independent ones beyond noise."""
+        if self.interval is None:
+            return "not measured"
+        low, high = self.interval
+        return "lower" if high < 0 else "higher" if low > 0 else "cannot be told apart"
+
+    def words(self) -> str:
+        """One sentence for people."""
+        name = f"{self.model} · {self.task} · {self.method}: the shared trajectory's scores"
+        if self.difference is None or self.interval is None:
+            return f"{name} are not audited yet: 0 of {self.planned} cells have both scores."
+        half = 100 * (self.interval[1] - self.interval[0]) / 2
+        size = f"{100 * abs(self.difference):.1f} ± {half:.1f} points"
+        of = f"90 % interval, {self.cells} of {self.planned} audited cells"
+        side = "below" if self.difference < 0 else "above"
+        if self.verdict == "cannot be told apart":
+            return (
+                f"{name} cannot be told apart from independent runs: {size} {side} them ({of}); "
+                f"a difference of less than {half:.1f} points would not show."
+            )
+        return f"{name} are {size} {side} independent runs ({of}): do not use it."
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON-able values; what was not measured is null."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def collect_audit(plan: Plan, store: Store) -> tuple[Audit, ...]:
+    """The audit of each model, task and method of `plan`; () unless its trajectory is shared."""
+    own = {_place(cell): cell for cell in plan.cells}
+    pairs = [
+        (result_of(own[_place(cell)], plan, store), result_of(cell, plan, store))
+        for cell in plan.audit
+    ]
+    groups = dict.fromkeys((cell.model, cell.task, cell.method) for cell in plan.audit)
+    return tuple(
+        compare(*group, [pair for pair in pairs if _place(pair[0])[:3] == group])
+        for group in groups
+    )
+
+
+def compare(
+    model: str, task: str, method: str, pairs: Sequence[tuple[CellResult, CellResult]]
+) -> Audit:
+    """The audit of one group from (shared, independent) results; what has one score is left out."""
+    differences: list[float] = []
+    of_items: list[float] = []
+    for shared, alone in pairs:
+        if shared.score is not None and alone.score is not None:
+            differences.append(shared.score - alone.score)
+            of_items.append(_item_variance(shared, alone))
+    k = len(differences)
+    if not k:
+        return Audit(model, task, method, len(pairs), 0, None, None)
+    from scipy.stats import t
+
+    mean = statistics.fmean(differences)
+    scatter = math.fsum((one - mean) ** 2 for one in differences)
+    prior = 2 * RUN_SD**2 + statistics.fmean(of_items)
+    freedom = _PRIOR_CELLS + k - 1
+    variance = (_PRIOR_CELLS * prior + scatter) / freedom
+    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance / k)
+    return Audit(model, task, method, len(pairs), k, mean, (mean - half, mean + half))
+
+
+def _item_variance(one: CellResult, other: CellResult) -> float:
+    """Of the difference of two scores: both answer the same items, so item by item."""
+    if one.item_scores is None or other.item_scores is None or len(one.item_scores) < 2:
+        return math.fsum(result.stderr**2 for result in (one, other) if result.stderr is not None)
+    weights = one.item_weights or (1.0,) * len(one.item_scores)
+    mean = statistics.fmean(weights)
+    gaps = [
+        weight / mean * (a - b)
+        for weight, a, b in zip(weights, one.item_scores, other.item_scores, strict=True)
+    ]
+    return statistics.variance(gaps) / len(gaps)
+
+
+def _place(cell: Any) -> tuple[Any, ...]:
+    names = ("model", "task", "method", "n_sft", "n_pref", "replicate")
+    return tuple(getattr(cell, name) for name in names)
