@@ -84,7 +84,7 @@ def test_an_ordinary_study_keeps_its_keys_and_the_audit_has_them() -> None:
     for cell in shared.audit:
         assert cell.stages == places[cell.n_sft, cell.n_pref, cell.replicate]
     assert not {c.score_key for c in shared.audit} & {c.score_key for c in shared.cells}
-    # The key of one stage, as it was before there were trajectories: weights apart.
+    # What a key is made of, as it was before there were trajectories.
     sft = next(s for s in plain.stages.values() if s.kind == "sft")
     assert set(sft.spec) == {
         "kind", "semantics_version", "model", "template", "task", "task_version", "data",
@@ -120,6 +120,12 @@ def test_what_it_cannot_be_used_with_is_said(changes: dict[str, object], words: 
     assert len(found) == 1 and words in found[0].problem
     assert "trajectory: independent" in (found[0].mend or "")
     assert not [e for e in problems(study(**changes)) if e.field == "trajectory"]
+
+
+def test_legs_are_not_stacked_and_asking_for_it_is_a_mistake() -> None:
+    asked = study(trajectory="shared", recipe="default", stack=4)
+    (found,) = [error for error in problems(asked) if error.field == "stack"]
+    assert "legs of shared trajectories" in found.problem
 
 
 def test_check_counts_what_is_saved_by_hand(tmp_path) -> None:
