@@ -169,7 +169,7 @@ def test_the_audit_by_hand():
     assert found.difference == pytest.approx(-0.11)
     prior = 2 * 0.03**2 + 2 * 0.02**2
     variance = (4 * prior + 2 * 0.01**2) / 5
-    half = t.ppf(0.95, 5) * (variance / 2) ** 0.5
+    half = t.ppf(0.95, 5) * (variance / 2 + 0.03**2 / 2) ** 0.5  # of one replicate
     assert found.interval == pytest.approx((-0.11 - half, -0.11 + half))
     assert found.verdict == "lower"
     assert found.words() == (
@@ -177,6 +177,11 @@ def test_the_audit_by_hand():
         "independent runs (90 % interval, 2 of 3 audited cells): do not use it."
     )
     near = compare("m", "t", "dpo", [(result(0.51), result(0.5))] * 2)
+    apart = compare("m", "t", "dpo", [pairs[0], (replace(pairs[1][0], replicate=1), pairs[1][1])])
+    own = t.ppf(0.95, 5) * (variance / 2) ** 0.5
+    assert apart.interval == pytest.approx((-0.11 - own, -0.11 + own))
+    above = compare("m", "t", "dpo", [(b, a) for a, b in pairs])
+    assert above.verdict == "higher" and "do not stand for the recipe" in above.words()
     assert near.verdict == "cannot be told apart" and "would not show" in near.words()
     none = compare("m", "t", "dpo", [pairs[2]])
     assert none.verdict == "not measured" and none.to_json()["interval"] is None
@@ -186,5 +191,5 @@ def test_the_audit_by_hand():
 def test_the_audit_compares_item_by_item():
     items = (1.0, 0.0, 1.0, 1.0)
     same = compare("m", "t", "dpo", [(result(0.75, items), result(0.75, items))] * 2)
-    half = t.ppf(0.95, 5) * (4 * 2 * 0.03**2 / 5 / 2) ** 0.5
+    half = t.ppf(0.95, 5) * (4 * 2 * 0.03**2 / 5 / 2 + 0.03**2 / 2) ** 0.5
     assert same.interval == pytest.approx((-half, half))  # no noise of the items is left

@@ -2,15 +2,16 @@
 
 | symbol | meaning |
 |---|---|
-| k | cells of a model, task and method that were run both ways |
+| k, R | cells of a model, task and method that were run both ways, and replicates among them |
 | d_i | score of cell i of the shared trajectory minus its score as an independent run |
 | v | mean over cells of the variance of d_i that the test items alone make |
 | r | run-to-run sd of a score before anything was measured (RUN_SD) |
 
-The variance of one d_i is (4 (2 r^2 + v) + sum (d_i - mean)^2) / (4 + k - 1): what two runs of one
-recipe differ by counts as four cells, since with two or three cells their own scatter says little.
-The interval is Student's with as many degrees of freedom. That cells of one replicate share a
-trajectory is not in it.
+The variance s^2 of one d_i is (4 (2 r^2 + v) + sum (d_i - mean)^2) / (4 + k - 1): what two runs of
+one recipe differ by counts as four cells, since with two or three cells their own scatter says
+little. Cells of one replicate share a trajectory and its luck (r^2), which their number does not
+average out, so that of the mean is s^2 / k + r^2 (1 / R - 1 / k). The interval is Student's, with
+4 + k - 1 degrees of freedom.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Audit:
                 f"{name} cannot be told apart from independent runs: {size} {side} them ({of}); "
                 f"a difference of less than {half:.1f} points would not show."
             )
-        return f"{name} are {size} {side} independent runs ({of}): do not use it."
+        so = "do not use it" if self.verdict == "lower" else "they do not stand for the recipe"
+        return f"{name} are {size} {side} independent runs ({of}): {so}."
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON-able values; what was not measured is null."""
@@ -98,10 +100,12 @@ def compare(
     """The audit of one group from (shared, independent) results; what has one score is left out."""
     differences: list[float] = []
     of_items: list[float] = []
+    replicates: set[int] = set()
     for shared, alone in pairs:
         if shared.score is not None and alone.score is not None:
             differences.append(shared.score - alone.score)
             of_items.append(_item_variance(shared, alone))
+            replicates.add(shared.replicate)
     k = len(differences)
     if not k:
         return Audit(model, task, method, len(pairs), 0, None, None)
@@ -112,7 +116,8 @@ def compare(
     prior = 2 * RUN_SD**2 + statistics.fmean(of_items)
     freedom = _PRIOR_CELLS + k - 1
     variance = (_PRIOR_CELLS * prior + scatter) / freedom
-    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance / k)
+    of_mean = variance / k + RUN_SD**2 * (1 / len(replicates) - 1 / k)
+    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(of_mean)
     return Audit(model, task, method, len(pairs), k, mean, (mean - half, mean + half))
 
 
