@@ -188,6 +188,20 @@ def test_the_audit_by_hand():
     assert "0 of 1 cells" in none.words()
 
 
+def test_what_gains_at_one_end_and_loses_at_the_other_is_told():
+    moves = [(50, 0.08), (100, 0.06), (200, -0.06), (400, -0.08)]
+    pairs = [(result(0.5 + d, n_sft=n, replicate=n), result(0.5)) for n, d in moves]
+    found = compare("m", "t", "dpo", pairs[::-1])
+    assert found.difference == pytest.approx(0) and found.halves == pytest.approx((0.07, -0.07))
+    one = (4 * (2 * 0.03**2 + 2 * 0.02**2) + 4 * 0.01**2) / 6
+    half = t.ppf(0.95, 6) * one**0.5
+    assert found.trend_interval == pytest.approx((-0.14 - half, -0.14 + half))
+    assert found.verdict == "differs by size"
+    assert "7.0 points above independent runs at the smaller sizes and 7.0 points below" in (
+        found.words()
+    )
+
+
 def test_the_audit_compares_item_by_item():
     items = (1.0, 0.0, 1.0, 1.0)
     same = compare("m", "t", "dpo", [(result(0.75, items), result(0.75, items))] * 2)

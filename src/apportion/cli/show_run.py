@@ -41,7 +41,7 @@ def show_results(rows: Sequence[CellResult]) -> None:
 def show_audit(audit: Sequence[Audit]) -> None:
     """A sentence for each model, task and method of a shared trajectory."""
     for one in audit:
-        differs = one.verdict in ("lower", "higher")
+        differs = one.verdict in ("lower", "higher", "differs by size")
         style = "bold red" if differs else None
         console().print(
             f"{'warning' if differs else 'audit'}: {one.words()}", style=style, markup=False

@@ -12,6 +12,10 @@ one recipe differ by counts as four cells, since with two or three cells their o
 little. Cells of one replicate share a trajectory and its luck (r^2), which their number does not
 average out, so that of the mean is s^2 / k + r^2 (1 / R - 1 / k). The interval is Student's, with
 4 + k - 1 degrees of freedom.
+
+A mean hides what gains at one end and loses at the other, and just that moves a best split: so the
+larger half of the cells is compared with the smaller half in the same way, with the scatter about
+each half's mean and a degree of freedom less.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from apportion.run.results import CellResult, result_of
@@ -32,14 +37,17 @@ if TYPE_CHECKING:
 LEVEL = 0.9
 _PRIOR_CELLS = 4
 
-Verdict = Literal["lower", "higher", "cannot be told apart", "not measured"]
+Verdict = Literal["lower", "higher", "differs by size", "cannot be told apart", "not measured"]
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Audit:
     """Shared minus independent scores of one model, task and method, in score units.
 
-    `cells`: audited cells that have both scores, of `planned`. `interval` holds 90 %.
+    `cells`: audited cells that have both scores, of `planned`. Intervals hold 90 %. `halves`: the
+    mean difference of the smaller and of the larger half by n_sft + n_pref; `trend_interval`: of
+    the larger half's minus the smaller half's.
     """
 
     model: str
@@ -48,7 +56,9 @@ class Audit:
     planned: int
     cells: int
     difference: float | None
-    interval: tuple[float, float] | None
+    interval: Interval | None
+    halves: tuple[float, float] | None = None
+    trend_interval: Interval | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -56,7 +66,11 @@ class Audit:
         if self.interval is None:
             return "not measured"
         low, high = self.interval
-        return "lower" if high < 0 else "higher" if low > 0 else "cannot be told apart"
+        if not low <= 0 <= high:
+            return "lower" if high < 0 else "higher"
+        if self.trend_interval and not self.trend_interval[0] <= 0 <= self.trend_interval[1]:
+            return "differs by size"
+        return "cannot be told apart"
 
     def words(self) -> str:
         """One sentence for people."""
@@ -66,7 +80,14 @@ class Audit:
         half = 100 * (self.interval[1] - self.interval[0]) / 2
         size = f"{100 * abs(self.difference):.1f} ± {half:.1f} points"
         of = f"90 % interval, {self.cells} of {self.planned} audited cells"
-        side = "below" if self.difference < 0 else "above"
+        side = _side(self.difference)
+        if self.verdict == "differs by size" and self.halves is not None:
+            small, large = (f"{100 * abs(d):.1f} points {_side(d)}" for d in self.halves)
+            return (
+                f"{name} are {small} independent runs at the smaller sizes and {large} them at the "
+                f"larger ones, beyond noise ({self.cells} of {self.planned} audited cells; "
+                f"{size} {side} on average): do not use it."
+            )
         if self.verdict == "cannot be told apart":
             return (
                 f"{name} cannot be told apart from independent runs: {size} {side} them ({of}); "
@@ -98,27 +119,48 @@ def compare(
     model: str, task: str, method: str, pairs: Sequence[tuple[CellResult, CellResult]]
 ) -> Audit:
     """The audit of one group from (shared, independent) results; what has one score is left out."""
-    differences: list[float] = []
+    sized: list[tuple[int, float]] = []
     of_items: list[float] = []
     replicates: set[int] = set()
     for shared, alone in pairs:
         if shared.score is not None and alone.score is not None:
-            differences.append(shared.score - alone.score)
+            sized.append((shared.n_sft + shared.n_pref, shared.score - alone.score))
             of_items.append(_item_variance(shared, alone))
             replicates.add(shared.replicate)
-    k = len(differences)
+    k = len(sized)
     if not k:
         return Audit(model, task, method, len(pairs), 0, None, None)
+    prior = _PRIOR_CELLS * (2 * RUN_SD**2 + statistics.fmean(of_items))
+    # Stable: cells of one size stay in the plan's order.
+    differences = [difference for _, difference in sorted(sized, key=itemgetter(0))]
+    mean, freedom = statistics.fmean(differences), _PRIOR_CELLS + k - 1
+    of_mean = (prior + _scatter(differences)) / freedom / k
+    of_mean += RUN_SD**2 * (1 / len(replicates) - 1 / k)
+    found = Audit(model, task, method, len(pairs), k, mean, _about(mean, of_mean, freedom))
+    if k < 2:
+        return found
+    small, large = differences[: k // 2], differences[k // 2 :]
+    halves = statistics.fmean(small), statistics.fmean(large)
+    of_one = (prior + _scatter(small) + _scatter(large)) / (freedom - 1)
+    of_trend = of_one * (1 / len(small) + 1 / len(large))
+    trend = _about(halves[1] - halves[0], of_trend, freedom - 1)
+    return replace(found, halves=halves, trend_interval=trend)
+
+
+def _scatter(values: Sequence[float]) -> float:
+    mean = statistics.fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values)
+
+
+def _about(middle: float, variance: float, freedom: int) -> Interval:
     from scipy.stats import t
 
-    mean = statistics.fmean(differences)
-    scatter = math.fsum((one - mean) ** 2 for one in differences)
-    prior = 2 * RUN_SD**2 + statistics.fmean(of_items)
-    freedom = _PRIOR_CELLS + k - 1
-    variance = (_PRIOR_CELLS * prior + scatter) / freedom
-    of_mean = variance / k + RUN_SD**2 * (1 / len(replicates) - 1 / k)
-    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(of_mean)
-    return Audit(model, task, method, len(pairs), k, mean, (mean - half, mean + half))
+    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)
+    return middle - half, middle + half
+
+
+def _side(difference: float) -> str:
+    return "below" if difference < 0 else "above"
 
 
 def _item_variance(one: CellResult, other: CellResult) -> float:
