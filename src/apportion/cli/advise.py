@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from apportion.cli.common import (
     store_path,
 )
 from apportion.errors import ResultsError
+
+if TYPE_CHECKING:
+    from apportion.run.audit import Audit
 
 
 class PriorChoice(StrEnum):
@@ -68,11 +71,18 @@ def advise(
     """Say how to split each budget, how sure that is, and how the obvious rules compare."""
     from apportion.advise.study import advise_study
     from apportion.cli import question
-    from apportion.cli.session import collect_results, load_plan, one_source, study_prices
+    from apportion.cli.session import (
+        audit_of,
+        collect_results,
+        load_plan,
+        one_source,
+        study_prices,
+    )
     from apportion.prices import parse_have
     from apportion.run.tables import read_table
 
     source = one_source(study, results)
+    audit: tuple[Audit, ...] = ()
     if results is not None:
         rows = list(read_table(results))
         asked = question.of_table(budget, price)
@@ -80,6 +90,7 @@ def advise(
         plan = load_plan(source)
         asked = question.of_study(plan.study, budget, study_prices(plan.study, price))
         rows = list(collect_results(plan, store_path(source, store)))
+        audit = audit_of(plan, store_path(source, store))
     asked = replace(
         asked,
         have=parse_have(have or []),
@@ -97,12 +108,19 @@ def advise(
         raise
     if as_json:
         print_json(
-            {"advice": [one.to_json() for one in answer.advice], "refused": list(answer.refused)}
+            {
+                "advice": [one.to_json() for one in answer.advice],
+                "refused": list(answer.refused),
+                "audit": [one.to_json() for one in audit],
+            }
         )
     else:
         from apportion.cli.show_advice import show_study_advice
 
         show_study_advice(answer)
+        from apportion.cli.show_run import show_audit
+
+        show_audit(audit)
     if not answer.advice:
         raise ResultsError(
             "there is no advice: " + "; ".join(answer.refused),

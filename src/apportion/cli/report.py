@@ -63,11 +63,13 @@ def write_study_report(
     folder: Path,
 ) -> ReportPaths:
     """The page of a study: what was found, and the record of how."""
+    from apportion.cli.session import audit_of
     from apportion.report.html import write_report
     from apportion.run.provenance import provenance
 
     facts, text = provenance(plan, store), study_file.read_text(encoding="utf-8")
-    meta = replace(_meta(rows, answer), facts=facts, study=text)
+    audit = tuple(one.words() for one in audit_of(plan, store))
+    meta = replace(_meta(rows, answer), facts=facts, study=text, audit=audit)
     return write_report(rows, answer.advice, meta, folder)
 
 

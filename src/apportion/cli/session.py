@@ -12,6 +12,7 @@ from apportion.errors import ManyErrors, StudyError
 if TYPE_CHECKING:
     from apportion.compile import Plan
     from apportion.config.study import Prices, Study
+    from apportion.run.audit import Audit
     from apportion.run.events import RunReport
     from apportion.run.results import CellResult
 
@@ -55,6 +56,17 @@ def collect_results(plan: Plan, store: Path) -> Sequence[CellResult]:
 
     with Store.open(store, create=False, read_only=True) as opened:
         return collect(plan, opened)
+
+
+def audit_of(plan: Plan, store: Path) -> tuple[Audit, ...]:
+    """How far a shared trajectory's scores are from independent ones; () for an ordinary study."""
+    if not plan.audit:
+        return ()
+    from apportion.run.audit import collect_audit
+    from apportion.store.store import Store
+
+    with Store.open(store, create=False, read_only=True) as opened:
+        return collect_audit(plan, opened)
 
 
 def study_prices(study: Study, texts: Sequence[str] | None) -> Prices:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from apportion.cli.common import console, duration, points
 
 if TYPE_CHECKING:
+    from apportion.run.audit import Audit
     from apportion.run.results import CellResult
     from apportion.run.survey import Survey
 
@@ -35,6 +36,16 @@ def show_results(rows: Sequence[CellResult]) -> None:
             if (row.model, row.task, row.method) == (model, task, method):
                 table.add_row(*_cells(row))
         console().print(table)
+
+
+def show_audit(audit: Sequence[Audit]) -> None:
+    """A sentence for each model, task and method of a shared trajectory."""
+    for one in audit:
+        differs = one.verdict in ("lower", "higher", "differs by size")
+        style = "bold red" if differs else None
+        console().print(
+            f"{'warning' if differs else 'audit'}: {one.words()}", style=style, markup=False
+        )
 
 
 def _cells(row: CellResult) -> list[str]:
@@ -84,6 +95,7 @@ def _survey_lines(survey: Survey) -> list[tuple[str, str]]:
             f"about {_large(survey.training_tokens)} tokens, where such a loop trains "
             f"{_large(survey.naive_training_tokens)} ({fewer:.2f} times as many)",
         ),
+        *_trajectory(survey),
         ("time", _time(survey)),
     ]
     if survey.disk_bytes is not None:
@@ -103,6 +115,24 @@ def _survey_lines(survey: Survey) -> list[tuple[str, str]]:
             f"assuming a run-to-run sd of {100 * survey.run_sd:g} points and a correlation of "
             f"{survey.correlation:g} between two runs on an item)",
         ),
+    ]
+
+
+def _trajectory(survey: Survey) -> list[tuple[str, str]]:
+    """What a shared trajectory saves, and what of it the audit costs."""
+    told = survey.trajectory
+    if told is None:
+        return []
+    both = told.shared_tokens + told.audit_tokens
+    ratio = told.independent_tokens / max(1, both)
+    return [
+        (
+            "trajectory",
+            f"shared: about {_large(told.shared_tokens)} tokens, and {_large(told.audit_tokens)} "
+            f"for {told.audit_cells} cells that are also run independently, where independent runs "
+            f"of all cells train {_large(told.independent_tokens)} ({ratio:.2f} times as many). "
+            "It changes the recipe",
+        )
     ]
 
 

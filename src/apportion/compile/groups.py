@@ -43,6 +43,7 @@ def can_stack(stage: Stage) -> bool:
     return (
         not merged
         and "trainer" not in spec
+        and "trajectory" not in spec
         and "quantization" not in spec
         and spec["lora"]["dropout"] == 0
         and spec["recipe"]["optimizer"] == "adamw"
@@ -77,6 +78,7 @@ def stack_problems(study: Study, *, native: bool) -> list[StudyError]:
         "its recipe has no LoRA adapter": recipe.lora is None,
         "its adapters have dropout": recipe.lora is not None and recipe.lora.dropout > 0,
         "the native loop trains none of its models": not native,
+        "its stages are legs of shared trajectories": study.trajectory == "shared",
         "its optimiser is not adamw": recipe.sft.optimizer != "adamw"
         and recipe.preference.optimizer != "adamw",
     }

@@ -30,7 +30,9 @@ class Stage:
 
     key: str  # 32 hex characters, see stage_key
     kind: Kind
-    parents: tuple[str, ...]  # keys of the stages whose artifacts it reads: () or (parent,)
+    # Keys of the stages whose artifacts it reads: () or (parent,); of a leg of a shared trajectory
+    # the model that the trajectory starts from and the leg before, where there are any.
+    parents: tuple[str, ...]
     spec: Mapping[str, Any]  # JSON-able and complete: everything needed to run it
     label: str  # for people
     tokens: int  # estimated tokens that it processes; see `apportion.compile.estimate`
@@ -46,7 +48,9 @@ class Cell:
     n_sft: int
     n_pref: int
     replicate: int
-    stages: tuple[str, ...]  # keys in order: [sft], [preference], generate, score
+    # Keys in order: [sft], [preference], generate, score; with a shared trajectory each training
+    # has its legs in order, the cool-down last.
+    stages: tuple[str, ...]
     lines: tuple[tuple[float, float], ...]  # the (budget level, share) pairs that it lies on
 
     @property
@@ -69,11 +73,20 @@ class Tally:
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled study; `stages` (by key) are in an order that has parents before children."""
+    """A compiled study; `stages` (by key) are in an order that has parents before children.
+
+    `audit`: cells of a shared trajectory once more, as independent runs; never among `cells`.
+    """
 
     study: Study
     cells: tuple[Cell, ...]
     stages: Mapping[str, Stage]
+    audit: tuple[Cell, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Keys of the scores that a run is for."""
+        return tuple(cell.score_key for cell in (*self.cells, *self.audit))
 
     @cached_property
     def naive(self) -> Tally:

@@ -11,6 +11,7 @@ from typing import Literal
 from apportion import prices
 from apportion.compile.identity import identify
 from apportion.compile.trainer import trainer_problems
+from apportion.compile.trajectory import trajectory_problems
 from apportion.config.load import StudyFile, is_card, read_study
 from apportion.config.study import Study
 from apportion.data.hub import HubError
@@ -75,6 +76,7 @@ def problems(study: Study) -> list[UserError]:
     for place, name in enumerate(study.models):
         found += _try(identify, name, f"models[{place}]")
     found += trainer_problems(study)
+    found += trajectory_problems(study)
     cells = _upper_bound(study)
     if cells > MAX_CELLS:
         mend = "write fewer levels, shares or replicates."

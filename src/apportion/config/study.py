@@ -119,6 +119,11 @@ class Study(Frozen):
             "adapters: a number, off, or auto (where measured to pay: nowhere yet). Not in any key."
         ),
     ] = "auto"
+    trajectory: Literal["independent", "shared"] = Field(
+        default="independent",
+        description="shared: one run at a constant rate, cooled down at each size, yields all "
+        "sizes. It changes the recipe; a tenth of the cells also run independently.",
+    )
     search: Search = Search()
     evaluation: Evaluation = Evaluation()
 

@@ -28,6 +28,7 @@ class ReportMeta:
 
     `facts`: titled lists of (name, value), such as ("Recipe", (("SFT learning rate", "1e-4"),)),
     shown as they are. `study`: the study file's text. `refused`: budgets without advice, and why.
+    `audit`: how far the scores of a shared trajectory are from independent ones, in sentences.
     """
 
     title: str
@@ -35,6 +36,7 @@ class ReportMeta:
     facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     study: str | None = None
     refused: tuple[str, ...] = field(default=())
+    audit: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from apportion.run.audit import collect_audit
 from apportion.run.results import Results, collect
 from apportion.run.run import OnEvent, run_plan
 from apportion.store.store import Store
@@ -37,4 +38,4 @@ def run_study(
     if report.interrupted:
         raise KeyboardInterrupt
     with Store.open(place, create=False, sweep=False) as opened:
-        return Results(tuple(collect(plan, opened)), report)
+        return Results(tuple(collect(plan, opened)), report, collect_audit(plan, opened))

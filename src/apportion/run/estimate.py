@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apportion.data.records import Pair
+from apportion.run.legs import is_trunk
 
 if TYPE_CHECKING:
     from apportion.compile import Plan
@@ -29,6 +30,7 @@ START_SECONDS = 6.0  # a worker's imports and first model
 SCORE_SECONDS = 0.2  # per score stage: no model, mostly writing
 _MEASURE_STEPS = 2
 _MEASURE_PROMPTS = 16
+_STATE_COPIES = 3  # a trunk's state: weights, and the optimiser's two means of gradients
 _SMALL_ARTIFACT = 200_000  # bytes of a generate or score artifact, generously
 
 
@@ -179,7 +181,8 @@ def estimate(
             end[key] += seconds
             total += seconds
             trained = stage.kind in ("sft", "preference")
-            size += rates.artifact_bytes if trained else _SMALL_ARTIFACT
+            copies = _STATE_COPIES if is_trunk(stage.spec) else 1
+            size += copies * rates.artifact_bytes if trained else _SMALL_ARTIFACT
     if not chosen:
         return Estimate(0.0, 0)
     longest = max(end.values())

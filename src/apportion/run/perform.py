@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from apportion.errors import ApportionError, StoreError
 from apportion.run.context import Ancestor, Bodies, Body, Context, GroupBody
+from apportion.run.legs import start_key
 from apportion.store.locks import Claim
 from apportion.store.store import Store
 
@@ -206,7 +207,8 @@ def _facts(context: Context, worker: Mapping[str, Any]) -> dict[str, Any]:
 def _ancestors(store: Store, stage: Stage) -> tuple[Ancestor, ...]:
     """The parent and the training stages below it that its weights need, oldest first.
 
-    Under a whole model nothing older is needed; an adapter needs all that it was trained on.
+    Under a whole model nothing older is needed; an adapter needs all that it was trained on. A leg
+    of a trajectory has, last of all, the state of the leg before it.
     """
     chain: list[Ancestor] = []
     keys = list(stage.parents)
@@ -218,7 +220,7 @@ def _ancestors(store: Store, stage: Stage) -> tuple[Ancestor, ...]:
             raise _Lost(key)
         chain.append(Ancestor(record, folder))
         if record.kind in _TRAINING and (folder / "adapter_config.json").is_file():
-            keys.extend(record.parents)
+            keys.extend(start_key(record.spec, record.parents))
     return tuple(reversed(chain))
 
 

@@ -78,7 +78,8 @@ def _short(value: str) -> str:
 def _recipe(plan: Plan) -> tuple[tuple[str, str], ...]:
     recipe = plan.study.recipe.model_dump(mode="json")
     evaluation = plan.study.evaluation.model_dump(mode="json")
-    return tuple(_flat(recipe)) + tuple(_flat({"evaluation": evaluation}))
+    shared = {} if plan.study.trajectory == "independent" else {"trajectory": "shared"}
+    return (*_flat(shared), *_flat(recipe), *_flat({"evaluation": evaluation}))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

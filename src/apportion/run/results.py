@@ -14,6 +14,7 @@ from apportion.store.store import Store
 
 if TYPE_CHECKING:
     from apportion.compile import Cell, Plan, Stage
+    from apportion.run.audit import Audit
 
 __all__ = ["CellResult", "Results", "collect", "to_csv", "to_json"]
 
@@ -65,10 +66,14 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Results(Sequence[CellResult]):
-    """All cells of a plan, in the plan's order, and how the run that brought them ended."""
+    """All cells of a plan, in the plan's order, and how the run that brought them ended.
+
+    `audit`: of a shared trajectory, how its scores differ from those of independent runs.
+    """
 
     cells: tuple[CellResult, ...]
     report: RunReport | None = None
+    audit: tuple[Audit, ...] = ()
 
     @overload
     def __getitem__(self, index: int) -> CellResult: ...
@@ -94,10 +99,11 @@ class Results(Sequence[CellResult]):
 
 def collect(plan: Plan, store: Store) -> list[CellResult]:
     """The result of every cell of `plan`, in its order. Damaged artifacts count as missing."""
-    return [_result(cell, plan, store) for cell in plan.cells]
+    return [result_of(cell, plan, store) for cell in plan.cells]
 
 
-def _result(cell: Cell, plan: Plan, store: Store) -> CellResult:
+def result_of(cell: Cell, plan: Plan, store: Store) -> CellResult:
+    """The result of one cell, or why there is none."""
     folder = store.artifact(cell.score_key)
     record = store.record(cell.score_key)
     if folder is None or record is None:

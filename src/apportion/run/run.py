@@ -71,7 +71,7 @@ def run_plan(
         tell(events.Warning(text))
 
     with Store.open(store_path, warn=warn) as store:
-        todo = needed(plan.stages, (c.score_key for c in plan.cells), _done_in(store))
+        todo = needed(plan.stages, plan.wanted, _done_in(store))
         layout = layout or _layout(plan, workers, todo)
         agenda = Agenda(plan.stages, todo, _groups(plan))
         run = _Run(plan, store=store, agenda=agenda, layout=layout, tell=tell, warn=warn)

@@ -30,6 +30,16 @@ class Spend:
 
 
 @dataclass(frozen=True)
+class Trajectory:
+    """Training tokens of a shared trajectory, of its audit beside it, and of an ordinary study."""
+
+    shared_tokens: int
+    audit_tokens: int
+    audit_cells: int
+    independent_tokens: int
+
+
+@dataclass(frozen=True)
 class Survey:
     """Counts, costs and the smallest difference that two cells can show.
 
@@ -42,6 +52,7 @@ class Survey:
     training_tokens: int
     naive_training_tokens: int
     reused_stages: int
+    trajectory: Trajectory | None  # where it is shared
     workers: int
     seconds: float | None
     disk_bytes: int | None
@@ -73,6 +84,7 @@ def survey(plan: Plan, store: Path, *, measure: bool = True) -> Survey:
         training_tokens=plan.unique.training_tokens,
         naive_training_tokens=plan.naive.training_tokens,
         reused_stages=len(plan.stages) - len(todo),
+        trajectory=_trajectory(plan) if plan.audit else None,
         workers=workers,
         seconds=cost.seconds if cost else None,
         disk_bytes=cost.disk_bytes if cost else None,
@@ -88,6 +100,24 @@ def survey(plan: Plan, store: Path, *, measure: bool = True) -> Survey:
     )
 
 
+def _trajectory(plan: Plan) -> Trajectory:
+    from apportion.compile import compile_study
+
+    own = {key for cell in plan.cells for key in cell.stages}
+    shared = sum(
+        stage.tokens
+        for key, stage in plan.stages.items()
+        if key in own and stage.kind in ("sft", "preference")
+    )
+    ordinary = compile_study(plan.study.model_copy(update={"trajectory": "independent"}))
+    return Trajectory(
+        shared_tokens=shared,
+        audit_tokens=plan.unique.training_tokens - shared,
+        audit_cells=len(plan.audit),
+        independent_tokens=ordinary.unique.training_tokens,
+    )
+
+
 def _todo(plan: Plan, store: Path) -> set[str]:
     """Stages that a run would still do; all of them where there is no store yet."""
     if not store.exists():
@@ -98,7 +128,7 @@ def _todo(plan: Plan, store: Path) -> set[str]:
             record = opened.record(key)
             return record is not None and record.status == "done"
 
-        return set(needed(plan.stages, (cell.score_key for cell in plan.cells), done))
+        return set(needed(plan.stages, plan.wanted, done))
 
 
 def _rates(plan: Plan, threads: int) -> Rates:

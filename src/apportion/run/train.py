@@ -13,6 +13,7 @@ from apportion.config.recipe import KtoRecipe, LoraRecipe, PreferenceRecipe, Sft
 from apportion.data.records import Pair
 from apportion.run.common import computing, read_lines, same_data, task_of, write_lines
 from apportion.run.context import Context
+from apportion.run.legs import at_start, begin_of, is_trunk, leg_of, own, seed_of
 from apportion.run.policies import Policy, load, merged_adapters, same_model, trainable
 from apportion.run.reference import cached_reference
 from apportion.store.record import plain
@@ -38,17 +39,18 @@ def sft(context: Context) -> Mapping[str, Any]:
             return _by_trl(context, "sft", examples)
         from apportion.training.sft import train_sft
 
-        policy = load(context)
+        policy = load(at_start(context))
         model = trainable(policy.model, spec)
         logs = train_sft(
             model,
             policy.tokenizer,
             policy.template,
-            examples,
+            own(spec, examples),
             SftRecipe.model_validate(spec["recipe"]),
             max_length=spec["max_length"],
-            seed=spec["train_seed"],
+            seed=seed_of(spec),
             on_step=on_step(context),
+            leg=leg_of(context),
         )
         return _keep(context, model, logs)
 
@@ -60,7 +62,7 @@ def preference(context: Context) -> Mapping[str, Any]:
     with computing(context.threads):
         if "trainer" in spec:
             return _by_trl(context, method, examples)
-        policy = load(context)
+        policy = load(at_start(context))
         return (_kto if method == "kto" else _dpo)(context, policy, examples)
 
 
@@ -84,6 +86,7 @@ def _dpo(context: Context, policy: Policy, pairs: Sequence[Pair]) -> Mapping[str
     spec = context.stage.spec
     recipe = PreferenceRecipe.model_validate(spec["recipe"])
     words, length = (policy.tokenizer, policy.template), spec["max_length"]
+    pairs = own(spec, pairs)
     reference = pair_reference(context, policy, pairs)
     write_pair_reference(context.out, reference)
     model = trainable(policy.model, spec)
@@ -94,8 +97,9 @@ def _dpo(context: Context, policy: Policy, pairs: Sequence[Pair]) -> Mapping[str
         recipe,
         reference=reference,
         max_length=length,
-        seed=spec["train_seed"],
+        seed=seed_of(spec),
         on_step=on_step(context),
+        leg=leg_of(context),
     )
     return _keep(context, model, logs)
 
@@ -137,7 +141,7 @@ def _kto(context: Context, policy: Policy, labels: Sequence[Any]) -> Mapping[str
 
     spec = context.stage.spec
     recipe, kto = PreferenceRecipe.model_validate(spec["recipe"]), kto_recipe(spec)
-    rows = kto_rows(spec, policy.template, labels)
+    rows = kto_rows(spec, policy.template, own(spec, labels))
     batch = recipe.micro_batch_size or recipe.batch_size
     reference = kto_reference(policy.model, policy.tokenizer, rows, batch_size=batch)
     write_label_reference(context.out, reference)
@@ -149,8 +153,9 @@ def _kto(context: Context, policy: Policy, labels: Sequence[Any]) -> Mapping[str
         recipe,
         kto,
         reference=reference,
-        seed=spec["train_seed"],
+        seed=seed_of(spec),
         on_step=on_step(context),
+        leg=leg_of(context),
     )
     return _keep(context, model, logs)
 
@@ -169,7 +174,7 @@ def kto_rows(spec: Mapping[str, Any], template: Template, labels: Sequence[Any])
         labels,
         max_length=spec["max_length"],
         group_size=spec["kto"]["group_size"],
-        seed=spec["train_seed"],
+        seed=seed_of(spec),
     )
 
 
@@ -249,14 +254,15 @@ def _keep(context: Context, model: nn.Module, logs: Sequence[StepLog]) -> dict[s
     from apportion.models.policy import save_trained
 
     write_lines(context.out / STEPS, (asdict(log) for log in logs))
-    save_trained(model, context.out)
+    if not is_trunk(context.stage.spec):  # the state of a trunk was kept by the loop
+        save_trained(model, context.out)
     return summary(context, logs)
 
 
 def summary(context: Context, logs: Sequence[StepLog]) -> dict[str, Any]:
     """What a training stage's record says of it."""
     return {
-        "n": context.stage.spec["data"]["n"],
+        "n": context.stage.spec["data"]["n"] - begin_of(context.stage.spec),
         "steps": len(logs),
         "tokens": sum(log.tokens for log in logs),
         "first_loss": logs[0].loss,

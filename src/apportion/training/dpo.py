@@ -28,6 +28,7 @@ from apportion.training.loop import Loss, OnStep, StepLog, fit
 from apportion.training.modes import evaluating
 from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
+from apportion.training.trajectory import Leg
 
 PairRows = tuple[Row, Row]
 Reference = tuple[Sequence[float | None], Sequence[float | None]]
@@ -95,12 +96,14 @@ def train_dpo(
     max_length: int,
     seed: int,
     on_step: OnStep | None = None,
+    leg: Leg | None = None,
 ) -> list[StepLog]:
     """Train `model` (from `prepare_for_training`) in place; one record per step.
 
     `reference`: what `reference_logps` gave for the same pairs. Means over the effective batch in
     each record's `extra`: `margin` (r_i above), `chosen_logp`, `rejected_logp` (nats), `accuracy`
     (share with a positive margin); and `dropped`, the pairs whose prompt alone fills `max_length`.
+    `leg`: these are the pairs of one leg of a shared trajectory.
     Raises StageError where nothing is left, or loss or gradient is not finite.
     """
     told = dpo_objective(template, pairs, recipe, reference=reference, max_length=max_length)
@@ -112,6 +115,7 @@ def train_dpo(
         recipe,
         seed=seed,
         on_step=on_step,
+        leg=leg,
         constants={"dropped": float(told.dropped)},
         costs=batches.costs(told.rows),
     )

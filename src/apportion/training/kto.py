@@ -32,6 +32,7 @@ from apportion.training.loop import Loss, OnStep, StepLog, fit
 from apportion.training.modes import evaluating
 from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
+from apportion.training.trajectory import Leg
 
 Reference = tuple[Sequence[float], Sequence[float]]  # log p of matched, of mismatched responses
 
@@ -160,14 +161,15 @@ def train_kto(
     reference: Reference,
     seed: int,
     on_step: OnStep | None = None,
+    leg: Leg | None = None,
 ) -> list[StepLog]:
     """Train `model` (from `prepare_for_training`) in place; one record per step.
 
     `reference`: what `kto_reference` gave for the same rows; `recipe.beta` is not read. Each
     record's `extra` has `kl` (z above, mean over groups), `dropped`, and, where the step has such
     labels, `chosen_logp`, `rejected_logp` (nats), their rewards (beta * r_i) and the difference of
-    these, `margin`. Raises StageError where fewer than two labels are left, or loss or gradient is
-    not finite.
+    these, `margin`. `leg`: these are the labels of one leg of a shared trajectory.
+    Raises StageError where fewer than two labels are left, or loss or gradient is not finite.
     """
     enough_labels(rows)
     return fit(
@@ -177,6 +179,7 @@ def train_kto(
         recipe,
         seed=seed,
         on_step=on_step,
+        leg=leg,
         constants={"dropped": float(rows.dropped)},
         schedule=kto_schedule(rows, recipe),
     )

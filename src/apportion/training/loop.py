@@ -24,6 +24,7 @@ from apportion.errors import StageError, StudyError
 from apportion.models.policy import adapters_of
 from apportion.training.batches import micro_batches, token_passes
 from apportion.training.modes import evaluating
+from apportion.training.trajectory import Leg
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def fit(
     constants: dict[str, float] | None = None,
     schedule: Schedule | None = None,
     costs: Sequence[int] | None = None,
+    leg: Leg | None = None,
 ) -> list[StepLog]:
     """Train the trainable weights of `model` in place; one record per step.
 
@@ -66,6 +68,8 @@ def fit(
     `schedule`: what every step sees, where that is part of what a method means; else a new
     permutation per epoch, cut into the forward passes that suit the machine.
     `costs`: tokens that are computed per example, where examples are packed; empty: padded.
+    `leg`: this is a part of a shared trajectory, begins where the leg before it ended, and has its
+    rates in place of the recipe's.
     `constants` are added to every record's `extra`.
     Random streams come from `seed`; modes and the caller's random state are restored.
     Raises StageError where loss or gradient is not finite, StudyError for an unusable optimiser.
@@ -75,7 +79,11 @@ def fit(
     if schedule is None:
         on_cpu = trained[0].device.type == "cpu"
         schedule = schedule_of(lengths, recipe, seed=seed, costs=costs, cpu=on_cpu)
-    optimizer, scheduler = _optimizer(model, recipe, len(schedule))
+    optimizer = _optimizer(model, recipe)
+    if leg is None:
+        scheduler = _scheduler(optimizer, recipe, len(schedule))
+    else:
+        scheduler = leg.begin(model, optimizer, len(schedule))
     logs = []
     with _training_state(model, seed):
         for step, passes in enumerate(schedule):
@@ -102,6 +110,8 @@ def fit(
             logs.append(log)
             if on_step is not None:
                 on_step(log, len(schedule))
+    if leg is not None:
+        leg.end(model, optimizer)
     return logs
 
 
@@ -190,15 +200,14 @@ def _scheduler(optimizer: torch.optim.Optimizer, recipe: StageRecipe, steps: int
     return get_scheduler(schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
 
 
-def _optimizer(model: nn.Module, recipe: StageRecipe, steps: int) -> tuple[Any, Any]:
+def _optimizer(model: nn.Module, recipe: StageRecipe) -> torch.optim.Optimizer:
     groups = [
         {"params": weights, "weight_decay": decay}
         for decay, weights in zip((recipe.weight_decay, 0.0), _by_decay(model), strict=True)
         if weights
     ]
     on = {weight.device.type for weight in model.parameters() if weight.requires_grad}
-    optimizer = _adamw(recipe, fused=on <= {"cpu", "cuda"})(groups, lr=recipe.learning_rate)
-    return optimizer, _scheduler(optimizer, recipe, steps)
+    return _adamw(recipe, fused=on <= {"cpu", "cuda"})(groups, lr=recipe.learning_rate)
 
 
 def _by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -26,6 +26,7 @@ from apportion.training.batches import Row, encode, token_logps
 from apportion.training.loop import Loss, OnStep, StepLog, fit
 from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
+from apportion.training.trajectory import Leg
 
 
 def train_sft(
@@ -38,10 +39,12 @@ def train_sft(
     max_length: int,
     seed: int,
     on_step: OnStep | None = None,
+    leg: Leg | None = None,
 ) -> list[StepLog]:
     """Train `model` (from `prepare_for_training`) in place; one record per step.
 
     Each record's `extra` has `dropped`: demonstrations whose prompt alone fills `max_length`.
+    `leg`: these are the demonstrations of one leg of a shared trajectory.
     Raises StageError where nothing is left, or loss or gradient is not finite.
     """
     told = sft_objective(template, demonstrations, recipe, max_length=max_length)
@@ -53,6 +56,7 @@ def train_sft(
         recipe,
         seed=seed,
         on_step=on_step,
+        leg=leg,
         constants={"dropped": float(told.dropped)},
         costs=batches.costs([[row] for row in told.rows]),
     )

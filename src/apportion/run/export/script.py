@@ -60,6 +60,12 @@ def export_script(parts: Parts, out: Path, *, known: CellResult | None = None) -
             field="--as",
             mend="export its weights: --as adapter or --as peft-chain.",
         )
+    if any("trajectory" in stage.spec for stage in parts.training):
+        raise StudyError(
+            "a cell of a shared trajectory cannot be written as a script.",
+            field="--as",
+            mend="export its weights: --as merged or --as adapter.",
+        )
     ref = resolve_model(parts.spec["model"]["name"])
     tokenizer = load_tokenizer(ref)
     template = make_template(ref, tokenizer)
