@@ -16,6 +16,7 @@ from apportion.run.common import read_lines
 from apportion.run.layout import Layout
 from apportion.run.results import collect, to_csv, to_json
 from apportion.run.run import run_plan
+from apportion.store.record import versions
 from apportion.store.store import Store
 
 STAND_IN = Path(__file__).resolve().parents[1] / "vllm_stand_in"
@@ -34,7 +35,9 @@ def vllm(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{INSTALLED}.cuda_is_available", lambda: True)
     monkeypatch.setattr(f"{INSTALLED}.SMALLEST_HEAD", 8)  # the stand-in serves all
     monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "log"))
-    return tmp_path / "log"
+    versions.cache_clear()  # of what was installed before
+    yield tmp_path / "log"
+    versions.cache_clear()
 
 
 @pytest.fixture
