@@ -240,3 +240,18 @@ def test_half_a_line_of_json(tmp_path, line):
     with pytest.raises(ResultsError, match=r"JSON") as caught:
         read_jsonl(written(tmp_path, line, name="x.jsonl"))
     assert caught.value.row == 1
+
+
+def test_an_engine_is_read_and_two_are_not_compared(tmp_path):
+    header, base = f"{HEADER},engine", "m,t,dpo,0,0,0,0.4,0.02,600"
+    table = written(tmp_path, header, f"{GOOD},vllm", f"{base},vllm")
+    cells = read_csv(table)
+    assert [one.engine for one in cells] == ["vllm", "vllm"]
+    (tmp_path / "x.jsonl").write_text(to_jsonl(cells))
+    assert {one.engine for one in read_jsonl(tmp_path / "x.jsonl")} == {"vllm"}
+    assert to_csv(cells).splitlines()[0].endswith(",engine")
+    assert [one.engine for one in read_csv(written(tmp_path, header, f"{GOOD},"))] == [None]
+    mixed = written(tmp_path, header, f"{GOOD},vllm", f"{base},transformers")
+    with pytest.raises(ResultsError, match="by transformers and vllm") as refused:
+        read_csv(mixed)
+    assert refused.value.field == "engine" and refused.value.mend

@@ -36,7 +36,7 @@ def check(
     from apportion.errors import ManyErrors
     from apportion.run.survey import survey
 
-    checked = check_file(study, offline=offline)
+    checked = check_file(study, offline=offline, here=True)
     if checked.errors or checked.study is None:
         raise ManyErrors(checked.errors)
     if checked.unchecked:

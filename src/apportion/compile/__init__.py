@@ -1,7 +1,8 @@
 """A study compiled to cells and stages: what has to be run, each thing once."""
 
 from apportion.compile.build import compile_study
-from apportion.compile.groups import stack_groups, stack_size
+from apportion.compile.engine import engine_missing
+from apportion.compile.groups import engine_groups, stack_groups, stack_size
 from apportion.compile.plan import (
     SEMANTICS,
     Cell,
@@ -25,6 +26,8 @@ __all__ = [
     "canonical_json",
     "check_file",
     "compile_study",
+    "engine_groups",
+    "engine_missing",
     "problems",
     "stack_groups",
     "stack_size",

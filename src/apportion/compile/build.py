@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from apportion import prices
 from apportion.compile.audit import audited
+from apportion.compile.engine import engine_spec
 from apportion.compile.estimate import characters_per_token
 from apportion.compile.identity import Identity, identify
 from apportion.compile.plan import SEMANTICS, Cell, Kind, Plan, Stage, stage_key
@@ -93,6 +94,7 @@ class _Builder:
         self.kto_rates = {k: v for k, v in self.recipes["preference"].items() if k != "beta"}
         # Named only where they are used, so that the keys of all others stay what they are.
         self.trainer = trainer_spec(self.study, self.model.ref)
+        self.engine = engine_spec(self.study)
         self.base = {} if recipe.quantization == "none" else {"quantization": recipe.quantization}
         self.decoding = evaluation.decoding.model_dump(mode="json")
         if self.decoding["max_new_tokens"] is None:
@@ -251,7 +253,7 @@ class _Builder:
                 "stop": list(self.task.stop),
                 "batch_size": self.study.evaluation.batch_size,
                 "sample_seed": seed,
-                "engine": "transformers",
+                **self.engine,
                 **self.base,
             }
             label = f"generate after {_point(point)} · {self._where(replicate)}"

@@ -1,9 +1,10 @@
-"""Which training stages may be trained at once over one base model: a pure function of a plan.
+"""Which stages are run at once over one base model: a pure function of a plan.
 
-Stages of a group are of one kind, task, base model and recipe, and train a LoRA adapter each with
-the native loop. They are put together by the size of their data, so that they make about as many
-steps. What a group changes is how fast its stages run and the last digits of their numbers; it is
-in no key, and in every record.
+Training stages of a group are of one kind, task, base model and recipe, and train a LoRA adapter
+each with the native loop. They are put together by the size of their data, so that they make about
+as many steps. What a group changes is how fast its stages run and the last digits of their numbers;
+it is in no key, and in every record. Generate stages of a group share a loaded engine
+(`engine_groups`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ _ALIKE = (
 # and the numbers are then the same to the bit whatever runs beside them; on a GPU it has not been
 # measured yet whether stacking pays, so it has to be asked for.
 AUTO = 1
+
+#: Generate stages that share a loaded engine: loading takes minutes for a large model, and scores
+#: are wanted before all training is done. (How long it takes on a GPU is not measured yet.)
+SHARING = 8
 
 
 def stack_size(asked: int | Literal["auto", "off"]) -> int:
@@ -63,10 +68,40 @@ def stack_groups(stages: Mapping[str, Stage], size: int) -> tuple[tuple[str, ...
     groups = []
     for _, members in sorted(alike.items()):
         members.sort(key=lambda one: (-one.spec["data"]["n"], one.spec["train_seed"], one.key))
-        n = ceil(len(members) / size)  # as even as can be: 5 by 4 are 3 and 2
-        cuts = [len(members) * cut // n for cut in range(n + 1)]
-        groups += [members[a:b] for a, b in pairwise(cuts)]
+        groups += _evenly(members, size)
     return tuple(tuple(stage.key for stage in group) for group in groups if len(group) > 1)
+
+
+def _evenly(members: list[Stage], size: int) -> list[list[Stage]]:
+    """In parts of at most `size`, as even as can be: 5 by 4 are 3 and 2."""
+    n = ceil(len(members) / size)
+    cuts = [len(members) * cut // n for cut in range(n + 1)]
+    return [members[a:b] for a, b in pairwise(cuts)]
+
+
+def engine_groups(stages: Mapping[str, Stage], size: int = SHARING) -> tuple[tuple[str, ...], ...]:
+    """Keys of generate stages that vLLM answers one after the other over one loaded base model.
+
+    They are the base's own, and those whose model is an adapter over it. In the plan's order, so
+    that a replicate's cells are together; two to `size` in a group.
+    """
+    alike: defaultdict[str, list[Stage]] = defaultdict(list)
+    for stage in stages.values():
+        if stage.kind == "generate" and _over_the_base(stage, stages):
+            told = {name: stage.spec[name] for name in _ONE_ENGINE}
+            alike[canonical_json(told)].append(stage)
+    groups = [group for members in alike.values() for group in _evenly(members, size)]
+    return tuple(tuple(stage.key for stage in group) for group in groups if len(group) > 1)
+
+
+_ONE_ENGINE = ("model", "template", "dtype", "vllm", "batch_size")
+
+
+def _over_the_base(stage: Stage, stages: Mapping[str, Stage]) -> bool:
+    if (stage.spec.get("vllm") or {}).get("max_lora_rank") is None:
+        return False
+    parents = [stages[key] for key in stage.parents]
+    return not any(up.parents and up.spec.get("stage_two") == "merge_16bit" for up in parents)
 
 
 def stack_problems(study: Study, *, native: bool) -> list[StudyError]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from apportion import prices
+from apportion.compile.engine import engine_missing, engine_problems
 from apportion.compile.identity import identify
 from apportion.compile.trainer import trainer_problems
 from apportion.compile.trajectory import trajectory_problems
@@ -33,15 +34,18 @@ class Checked:
     unchecked: tuple[UserError, ...] = ()  # only `offline`: what the hub would have to say
 
 
-def check_file(path: str | Path, *, offline: bool = False) -> Checked:
+def check_file(path: str | Path, *, offline: bool = False, here: bool = False) -> Checked:
     """Every mistake in a study file at once: its own, and those of the tasks and models it names.
 
     Raises nothing for the user's mistakes; each has file, row (where known), field and mend. With
-    `offline`, models and data sets of the hub that are not on this machine are no mistakes.
+    `offline`, models and data sets of the hub that are not on this machine are no mistakes; with
+    `here`, what this machine lacks to run the study is one.
     """
     read = read_study(path)
     study = read.study
     others = _named_in_a_faulty_file(read) if study is None else problems(study)
+    if here and study is not None:
+        others += engine_missing(study)
     for error in others:
         if error.file is None:  # else the mistake is in a task card or a data file
             error.file = read.path
@@ -77,6 +81,7 @@ def problems(study: Study) -> list[UserError]:
         found += _try(identify, name, f"models[{place}]")
     found += trainer_problems(study)
     found += trajectory_problems(study)
+    found += engine_problems(study)
     cells = _upper_bound(study)
     if cells > MAX_CELLS:
         mend = "write fewer levels, shares or replicates."

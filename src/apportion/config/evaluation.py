@@ -51,5 +51,10 @@ class Evaluation(Frozen):
     """The test items of every cell, the same for all of them."""
 
     n_items: Positive = 300
+    engine: Literal["transformers", "vllm"] = Field(
+        default="transformers",
+        description="What generates the responses, in the keys of what it generated; vllm: on a "
+        "GPU, with the extra of that name.",
+    )
     decoding: Decoding = Decoding()
     batch_size: Annotated[Positive, Field(description="Prompts decoded at once.")] = 100

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,21 +16,13 @@ from torch import nn
 from apportion.config.evaluation import Decoding
 from apportion.data.records import Context
 from apportion.errors import StageError
+from apportion.generation.ending import Completion, Ending, ending_ids
+from apportion.generation.prompts import check_room, encode_prompts
 from apportion.generation.sampling import next_tokens
 from apportion.models.policy import causal_lm
 from apportion.models.template import Template
 
 _WORTH_LEAVING = 0.8  # finished rows leave in groups: each time, the cache is copied
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One response. `n_tokens`: what was generated, the ending token not counted;
-    `truncated`: it was ended by the limit of new tokens alone."""
-
-    text: str
-    n_tokens: int
-    truncated: bool
 
 
 def generate(
@@ -56,13 +47,11 @@ def generate(
     limit = decoding.max_new_tokens
     if limit is None:
         raise StageError("the limit of new tokens was not resolved.")
-    ids = [
-        template.prompt_ids(prompt, context)
-        for prompt, context in zip(prompts, contexts or [()] * len(prompts), strict=True)
-    ]
-    _check_room(causal_lm(model), ids, limit)
+    lm = causal_lm(model)
+    ids = encode_prompts(template, prompts, contexts)
+    check_room(lm.config, ids, limit)
     u = _uniform(decoding, seed, len(prompts), limit)
-    ending = _Ending(tokenizer, template, _ending_ids(causal_lm(model), template), tuple(stop))
+    ending = Ending(tokenizer, template, ending_ids(lm.generation_config, template), stop)
     completions: list[Completion | None] = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: (len(ids[index]), index))
     with _decoding_state(model):
@@ -77,20 +66,6 @@ def generate(
     return [completion for completion in completions if completion is not None]
 
 
-def _check_room(lm: Any, ids: Sequence[Sequence[int]], limit: int) -> None:
-    context = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
-    for index, row in enumerate(ids):
-        if not row or (context is not None and len(row) + limit > context):
-            raise StageError(
-                f"prompt {index + 1} has {len(row)} tokens; with {limit} new ones it does not fit "
-                f"the model's context of {context}."
-                if row
-                else f"prompt {index + 1} has no tokens.",
-                field="evaluation.decoding.max_new_tokens",
-                mend="shorten the prompts, or lower the limit of new tokens.",
-            )
-
-
 def _uniform(decoding: Decoding, seed: int | None, rows: int, limit: int) -> torch.Tensor | None:
     """The uniform numbers that sampling uses: (rows, new tokens); None for greedy."""
     if decoding.strategy == "greedy":
@@ -99,65 +74,6 @@ def _uniform(decoding: Decoding, seed: int | None, rows: int, limit: int) -> tor
         raise StageError("sampling needs a seed.")
     stream = torch.Generator().manual_seed(seed)
     return torch.rand(rows, limit, generator=stream, dtype=torch.float64)
-
-
-def _ending_ids(lm: Any, template: Template) -> frozenset[int]:
-    """The template's ending ids, and those of the model's own generation config."""
-    own = getattr(lm.generation_config, "eos_token_id", None)
-    return template.stop_ids.union([] if own is None else own if isinstance(own, list) else [own])
-
-
-class _Ending:
-    """Says whether a response has ended, and what its text is."""
-
-    def __init__(
-        self, tokenizer: Any, template: Template, ids: frozenset[int], stop: tuple[str, ...]
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._template = template
-        self._ids = ids
-        self._stop = stop
-        self._last = {text[-1] for text in stop}
-        self._may_complete: dict[int, bool] = {}
-
-    def reached(self, response: list[int]) -> bool:
-        """Whether the response ends with its last token."""
-        token = response[-1]
-        return token in self._ids or (self._could_stop(token) and self._cut(response) is not None)
-
-    def completion(self, response: list[int]) -> Completion:
-        """The response as text, without what ended it."""
-        ended = bool(response) and response[-1] in self._ids
-        kept = response[:-1] if ended else response
-        cut = self._cut(kept)
-        text = self._decoded(kept) if cut is None else cut
-        return Completion(
-            text=self._template.response_text(text),
-            n_tokens=len(kept),
-            truncated=not ended and cut is None,
-        )
-
-    def _could_stop(self, token: int) -> bool:
-        """Whether a stop string may end with this token: cheap, so that few texts are decoded.
-
-        A token that is part of a character only (U+FFFD) may complete any.
-        """
-        if token not in self._may_complete:
-            text = self._decoded([token])
-            self._may_complete[token] = "\ufffd" in text or any(c in text for c in self._last)
-        return self._may_complete[token]
-
-    def _cut(self, response: list[int]) -> str | None:
-        """The text before the first stop string, or None where there is none."""
-        text = self._decoded(response)
-        at = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
-        return text[: min(at)] if at else None
-
-    def _decoded(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
 
 
 @contextmanager
@@ -187,7 +103,7 @@ def _left_padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Ten
 def _decode(
     model: nn.Module,
     rows: Sequence[Sequence[int]],
-    ending: _Ending,
+    ending: Ending,
     decoding: Decoding,
     u: torch.Tensor | None,
 ) -> list[Completion]:

@@ -9,16 +9,16 @@ from dataclasses import asdict
 from typing import Any
 
 from apportion.config.evaluation import Decoding
-from apportion.data.records import Item
 from apportion.errors import DataError
 from apportion.metrics.ifeval import Verdict, four_accuracies
-from apportion.run.common import computing, read_lines, same_data, task_of, write_lines
-from apportion.run.context import Body, Context, GroupBody
+from apportion.run.common import computing, read_lines, task_of, write_lines
+from apportion.run.completions import COMPLETIONS, items_of, keep_completions
+from apportion.run.context import Body, Context, GroupBody, Keeper
 from apportion.run.policies import load
 from apportion.run.stack import stacked
 from apportion.run.train import preference, sft
+from apportion.run.vllm import answered, answered_together
 
-COMPLETIONS = "completions.jsonl"
 ITEMS = "items.jsonl"
 
 
@@ -27,7 +27,9 @@ def generate(context: Context) -> Mapping[str, Any]:
     from apportion.generation.decode import generate as decode
 
     spec = context.stage.spec
-    items = _items(spec)
+    if spec.get("engine") == "vllm":
+        return answered(context)
+    items = items_of(spec)
     with computing(context.threads):
         policy = load(context)
         completions = decode(
@@ -42,16 +44,7 @@ def generate(context: Context) -> Mapping[str, Any]:
             on_progress=lambda done, total: context.progress(done / total),
             contexts=[item.context for item in items],
         )
-    rows = (
-        {"item_id": item.item_id, **asdict(answer)}
-        for item, answer in zip(items, completions, strict=True)
-    )
-    write_lines(context.out / COMPLETIONS, rows)
-    return {
-        "n_items": len(items),
-        "tokens": sum(answer.n_tokens for answer in completions),
-        "truncated": sum(answer.truncated for answer in completions),
-    }
+    return keep_completions(context.out, items, completions)
 
 
 def score(context: Context) -> Mapping[str, Any]:
@@ -60,7 +53,7 @@ def score(context: Context) -> Mapping[str, Any]:
     task = task_of(spec)
     answers = read_lines(context.ancestors[-1].folder / COMPLETIONS)
     rows = []
-    for item, answer in zip(_items(spec), answers, strict=True):
+    for item, answer in zip(items_of(spec), answers, strict=True):
         if answer["item_id"] != item.item_id:
             raise DataError(f"the answers are not of the test items (at {item.item_id!r}).")
         judged = task.score(item, answer["text"])
@@ -114,12 +107,11 @@ BODIES: Mapping[str, Body] = {
     "score": score,
 }
 
-GROUP_BODY: GroupBody = stacked  # of training stages; see `find_bodies`
+
+def together(contexts: Sequence[Context], keeper: Keeper) -> None:
+    """Run the stages of a group: train them at once, or answer them with one engine."""
+    generated = contexts[0].stage.kind == "generate"
+    (answered_together if generated else stacked)(contexts, keeper)
 
 
-def _items(spec: Mapping[str, Any]) -> list[Item]:
-    wanted = spec["items"]
-    begin = wanted.get("begin", 0)  # validation items stand far behind the test items
-    items = task_of(spec).pool.items(begin + wanted["n"])[begin:]
-    same_data(items, wanted, spec)
-    return items
+GROUP_BODY: GroupBody = together  # see `find_bodies`

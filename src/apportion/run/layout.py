@@ -50,11 +50,13 @@ def machine_cores() -> int:
 
 def machine_gpus() -> tuple[str, ...]:
     """Ids of the CUDA devices that torch can use; torch is imported only where there may be any."""
-    if not Path("/proc/driver/nvidia/gpus").is_dir():
+    from apportion.models.gpu import cuda_is_available
+
+    if not cuda_is_available():
         return ()
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count()
     listed = [
         part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()
     ]

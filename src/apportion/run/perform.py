@@ -152,7 +152,9 @@ class _Keeper:
         self._store = store
         self._tell = tell
         self.left = {context.stage.key: (claim, context) for claim, context in ready}
-        self._worker = {**worker, "stacked": list(self.left)}
+        # training at once changes last digits, sharing an engine does not: told apart
+        trained = all(context.stage.kind in _TRAINING for _, context in ready)
+        self._worker = {**worker, "stacked" if trained else "one_engine": list(self.left)}
 
     def done(
         self, context: Context, write: Callable[[Path], Mapping[str, Any]], seconds: float

@@ -29,7 +29,8 @@ class CellResult:
     `lines`: (budget level, share) pairs that the cell lies on. `item_scores`: the primary score per
     test item, in item order; `item_weights`: what each counts in the score, where they do not count
     alike; `items_digest` stands for those items. `accuracies`: IFEval's four (prompt_strict, ...),
-    where the task has them. `response_tokens`: mean per item. `train_tokens`: what its training
+    where the task has them. `response_tokens`: mean per item. `engine`: what generated the
+    responses, where it is known. `train_tokens`: what its training
     stages processed. Seconds are of one worker: `sft_seconds` and `pref_seconds` of its training
     stages, where it has them and a store knows them; `seconds` of all its stages, where a table
     says so. The times of a store are in no table that is written, and results that differ in times
@@ -54,6 +55,7 @@ class CellResult:
     format_failure_rate: float | None = None
     truncation_rate: float | None = None
     response_tokens: float | None = None
+    engine: str | None = None
     train_tokens: int | None = None
     item_scores: tuple[float, ...] | None = None
     item_weights: tuple[float, ...] | None = None
@@ -122,6 +124,7 @@ def result_of(cell: Cell, plan: Plan, store: Store) -> CellResult:
         format_failure_rate=found["format_failure_rate"],
         truncation_rate=found["truncation_rate"],
         response_tokens=found["mean_response_tokens"],
+        engine=_engine(cell, plan),
         train_tokens=_train_tokens(cell, plan, store),
         item_scores=tuple(float(item[found["primary"]]) for item in items),
         item_weights=_weights(items),
@@ -129,6 +132,18 @@ def result_of(cell: Cell, plan: Plan, store: Store) -> CellResult:
         accuracies=found.get("accuracies"),
         sft_seconds=_seconds(cell, "sft", plan, store),
         pref_seconds=_seconds(cell, "preference", plan, store),
+    )
+
+
+def _engine(cell: Cell, plan: Plan) -> str | None:
+    """What generates the cell's responses: in the key, so it is what the record says too."""
+    return next(
+        (
+            plan.stages[key].spec.get("engine")
+            for key in cell.stages
+            if plan.stages[key].kind == "generate"
+        ),
+        None,
     )
 
 

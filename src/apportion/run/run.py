@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from apportion.errors import StoreError
 from apportion.run import events
 from apportion.run.context import DEFAULT_BODIES
+from apportion.run.engine import require_engine
 from apportion.run.events import Event, RunReport
 from apportion.run.inline import Inline
 from apportion.run.layout import Layout, plan_layout
@@ -60,8 +61,9 @@ def run_plan(
     `workers`: processes; None chooses by model and machine, 0 runs in this process. `time_box`:
     seconds after which no stage is started any more; those that run are finished, so the run may
     end later by the longest of them. A failed stage stops only what depends on it. Ctrl-C and
-    SIGTERM end the run with `interrupted` set; what finished is kept. Raises StoreError (disk
-    full, read-only, …) after stopping everything else.
+    SIGTERM end the run with `interrupted` set; what finished is kept. Raises ManyErrors where this
+    machine cannot run the study's engine, before anything runs, and StoreError (disk full,
+    read-only, …) after stopping everything else.
     """
     tell = on_event or (lambda event: None)
     warnings: list[str] = []
@@ -72,6 +74,7 @@ def run_plan(
 
     with Store.open(store_path, warn=warn) as store:
         todo = needed(plan.stages, plan.wanted, _done_in(store))
+        require_engine(plan, todo)
         layout = layout or _layout(plan, workers, todo)
         agenda = Agenda(plan.stages, todo, _groups(plan))
         run = _Run(plan, store=store, agenda=agenda, layout=layout, tell=tell, warn=warn)
@@ -86,11 +89,11 @@ def run_plan(
 
 
 def _groups(plan: Plan) -> tuple[tuple[str, ...], ...]:
-    """Keys of the stages that the study wants to be trained at once."""
-    from apportion.compile import stack_groups, stack_size
+    """Keys of the stages to be run at once: trained over one base, or answered by one engine."""
+    from apportion.compile import engine_groups, stack_groups, stack_size
 
     size = 1 if plan.study is None else stack_size(plan.study.stack)  # a plan made by hand
-    return stack_groups(plan.stages, size)
+    return stack_groups(plan.stages, size) + engine_groups(plan.stages)
 
 
 def _layout(plan: Plan, workers: int | None, todo: set[str]) -> Layout:
@@ -235,7 +238,7 @@ class _Run:
 
     def _apart(self, stage: Stage, reason: str) -> None:
         self.agenda.apart(stage.key)
-        self.warn(f"{stage.label} is trained alone, not with its group: {reason}")
+        self.warn(f"{stage.label} is run alone, not with its group: {reason}")
 
     def _died(self, stage: Stage, reason: str, words: str, *, alone: bool) -> None:
         """The worker died: before its commit the stage failed, after it the stage is done.

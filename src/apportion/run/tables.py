@@ -38,6 +38,8 @@ COLUMNS = (
     "response_tokens",
     "reason",
 )
+#: A column that stands only where there is something to tell apart: transformers is not named.
+ENGINE = "engine"
 
 _OF_ITEMS = frozenset({"item_scores", "item_weights", "items_digest"})
 # Not written: what a store knows of its own runs, which differs between equal measurements.
@@ -46,11 +48,14 @@ _OF_RUNS = ("train_tokens", "sft_seconds", "pref_seconds")
 
 def to_csv(results: Iterable[CellResult]) -> str:
     """One row per cell, sorted by its place; an empty field is a value that is missing."""
+    rows = list(_in_order(results))
+    told = any(row.engine not in (None, "transformers") for row in rows)
+    columns = (*COLUMNS, ENGINE) if told else COLUMNS
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for result in _in_order(results):
-        table.writerow([_field(getattr(result, name)) for name in COLUMNS])
+    table.writerow(columns)
+    for result in rows:
+        table.writerow([_field(getattr(result, name)) for name in columns])
     return text.getvalue()
 
 
@@ -75,6 +80,8 @@ def to_jsonl(results: Iterable[CellResult]) -> str:
         row = {name: value for name, value in asdict(result).items() if value is not None}
         for name in (*_OF_RUNS, "accuracies"):
             row.pop(name, None)
+        if row.get(ENGINE) == "transformers":
+            del row[ENGINE]
         lines.append(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
     return "".join(lines)
 
@@ -84,9 +91,9 @@ def read_csv(path: str | Path, *, lines: bool = True) -> list[CellResult]:
 
     Columns: model, task, method, score; n_sft and n_pref, or sft_share and budget_examples; stderr
     or n_items; and, where there are any, replicate, status, reason, strict, lenient,
-    format_failure_rate, truncation_rate, response_tokens, train_tokens, seconds (of one GPU, for
-    all stages of the cell). The columns study, split and key may be there and are not read. Scores
-    are in [0, 1]. With `lines`, cells get the budget lines that the table implies (see
+    format_failure_rate, truncation_rate, response_tokens, engine, train_tokens, seconds (of one
+    GPU, for all stages of the cell). The columns study, split and key may be there, and are not
+    read. Scores are in [0, 1]. With `lines`, cells get the budget lines that the table implies (see
     `with_lines`).
     Raises ResultsError, with the row's line number, for the first thing that cannot be used.
     """

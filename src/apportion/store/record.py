@@ -6,6 +6,7 @@ import platform
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache
@@ -66,6 +67,8 @@ def versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = "unknown"
+    with suppress(metadata.PackageNotFoundError):  # only where it is there
+        found["vllm"] = metadata.version("vllm")
     found["host"] = socket.gethostname()
     found["byteorder"] = sys.byteorder
     return found

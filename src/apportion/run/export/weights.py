@@ -51,11 +51,11 @@ def export_weights(parts: Parts, store: Store, out: Path, form: Form) -> Path:
     ref = _model(parts)
     with fresh(out) as folder:
         if form == "adapter":
-            _one_adapter(chain, ref, folder)
+            one_adapter(chain, ref, folder)
         else:
             for stage, artifact in zip(parts.training, chain, strict=True):
                 (folder / stage.kind).mkdir()
-                _one_adapter([artifact], ref, folder / stage.kind)
+                one_adapter([artifact], ref, folder / stage.kind)
         (folder / "README.md").write_text(_readme(parts, ref, form), encoding="utf-8")
     return out
 
@@ -93,30 +93,40 @@ def _check_adapters(parts: Parts, form: Form) -> None:
 
 
 def _merged(parts: Parts, chain: Sequence[Path], out: Path) -> Path:
-    """All in float32: base, adapters, their sum, and the file."""
-    import torch
-
-    from apportion.models.policy import adapters_of, load_policy
     from apportion.models.template import load_tokenizer
 
     ref = _model(parts)
-    policy: Any = load_policy(ref, chain, dtype="float32", merge_16bit=int(parts.merges_16bit))
-    names = adapters_of(policy)
-    if names:
-        policy = policy.merge_and_unload(adapter_names=list(names))
-    policy.config.dtype = torch.float32
     with fresh(out) as folder:
-        policy.save_pretrained(folder)
+        whole_model(chain, ref, folder, merge_16bit=int(parts.merges_16bit))
         load_tokenizer(ref).save_pretrained(folder)
         (folder / "README.md").write_text(_readme(parts, ref, "merged"), encoding="utf-8")
     return out
 
 
+def whole_model(
+    chain: Sequence[Path], ref: ModelRef, folder: Path, *, merge_16bit: int = 0
+) -> None:
+    """Write the model that `chain` leads to into `folder`, all in float32: base, adapters, sum.
+
+    `merge_16bit`: as `load_policy` has it.
+    """
+    import torch
+
+    from apportion.models.policy import adapters_of, load_policy
+
+    policy: Any = load_policy(ref, chain, dtype="float32", merge_16bit=merge_16bit)
+    names = adapters_of(policy)
+    if names:
+        policy = policy.merge_and_unload(adapter_names=list(names))
+    policy.config.dtype = torch.float32
+    policy.save_pretrained(folder)
+
+
 # -- one adapter --------------------------------------------------------------------------------
 
 
-def _one_adapter(chain: Sequence[Path], ref: ModelRef, folder: Path) -> None:
-    """Write the sum of the chain's adapters as one."""
+def one_adapter(chain: Sequence[Path], ref: ModelRef, folder: Path) -> None:
+    """Write the sum of the chain's adapters as one into `folder`, which is there."""
     from safetensors.torch import load_file, save_file
 
     configs = [json.loads((one / CONFIG).read_text(encoding="utf-8")) for one in chain]
