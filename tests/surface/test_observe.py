@@ -84,6 +84,22 @@ def test_averages_have_the_covariance_of_averages(monkeypatch):
     assert short.noise(theta)[0] == pytest.approx(mean @ whole.noise(theta)[0] @ mean.T)
 
 
+def test_sets_of_replicates_are_averaged_apart(monkeypatch):
+    """Four replicates of three cells, eight observations at most: two sets of two."""
+    rng = np.random.default_rng(2)
+    keys = [(10, 0), (10, 50), (200, 50)]
+    rows = [row(*k, r, (rng.random(60) < 0.4).astype(float)) for k in keys for r in range(4)]
+    theta = np.log(np.full((1, 14), 0.3))
+    whole = observed(rows)
+    monkeypatch.setattr(module, "MOST", 8)
+    short = observed(rows)
+    mean = np.kron(np.eye(3), [[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5]])
+    assert short.averaged and (short.rows, short.cells, short.replicated) == (12, 3, 3)
+    assert short.n_sft.tolist() == [10, 10, 10, 10, 200, 200]
+    assert short.z == pytest.approx(mean @ whole.z)
+    assert short.noise(theta)[0] == pytest.approx(mean @ whole.noise(theta)[0] @ mean.T)
+
+
 def test_the_noise_is_larger_where_there_is_little_sft():
     seen = observed([row(n, 10, 0, score=0.5, n_items=10**6) for n in (0, 200, 10**6)])
     theta = np.zeros((1, 14))

@@ -14,8 +14,8 @@ The base model (0, 0) is not trained and has Q only.
 Q's correlations are those of the item scores, shrunk towards their mean (`SHRINK` items' worth):
 a few hundred items do not tell N (N - 1) / 2 correlations. Without item scores the reported
 standard error stands in, independent between cells.
-More than `MOST` observations are averaged over the replicates of a cell, with the same noise law;
-very large tables by `merge`.
+More than `MOST` observations are averaged within as many sets of replicates as fit, with the same
+noise law; very large tables by `merge`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from apportion.surface.rows import CellKey, ResultRow
 from apportion.surface.shape import EARLY, EARLY_HALF, TAU_D, TAU_P, TAU_S, Floats
 
 SHRINK = 100.0
-MOST = 260
+MOST = 130  # a fit's time grows with the cube: 98 rows took 7 s of a busy core, 196 took 25 s
 GROUPS = 120  # observations that a very large table is merged into
 VERY_MANY = 1500  # rows from which matrices of rows by rows are not made
 JITTER = 1e-6
@@ -169,6 +169,25 @@ def _merged(flat: _Flat) -> Observations:
     )
 
 
+def _means(
+    s: NDArray[np.int64], p: NDArray[np.int64], replicate: NDArray[np.int64], *, sets: int
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """Weights (M, N) that average each cell within `sets` sets of replicates, and its M counts.
+
+    Two sets or more leave differences between runs, from which their noise is told.
+    """
+    numbers = {number: k % sets for k, number in enumerate(sorted(set(replicate.tolist())))}
+    which = [numbers[number] for number in replicate.tolist()]
+    keys = list(zip(s.tolist(), p.tolist(), which, strict=True))
+    many = Counter(keys)
+    place = {key: k for k, key in enumerate(many)}
+    mean = np.zeros((len(many), len(keys)))
+    for column, key in enumerate(keys):
+        mean[place[key], column] = 1 / many[key]
+    n_sft, n_pref, _ = (np.array(side) for side in zip(*many, strict=True))
+    return mean, n_sft, n_pref
+
+
 def observe(
     groups: dict[CellKey, list[ResultRow]], contributions: Mapping[int, Sequence[float]]
 ) -> Observations:
@@ -192,12 +211,8 @@ def observe(
     many = Counter(zip(s.tolist(), p.tolist(), strict=True))
     averaged = len(z) > MOST and len(keys) < len(z)
     if averaged:
-        place = {key: k for k, key in enumerate(keys)}
-        mean = np.zeros((len(keys), len(z)))
-        for column, key in enumerate(zip(s.tolist(), p.tolist(), strict=True)):
-            mean[place[key], column] = 1 / many[key]
+        mean, s, p = _means(s, p, r, sets=max(1, MOST // len(keys)))
         z, parts = mean @ z, {name: mean @ part @ mean.T for name, part in parts.items()}
-        s, p = (np.array(side) for side in zip(*keys, strict=True))
     return Observations(
         n_sft=s.astype(float),
         n_pref=p.astype(float),
