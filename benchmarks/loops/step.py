@@ -19,20 +19,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_NAMES = {
-    "trl": ("DPOConfig", "DPOTrainer", "KTOConfig", "KTOTrainer", "SFTConfig", "SFTTrainer"),
-    "datasets": ("Dataset",),
-    "peft": ("LoraConfig", "PeftModel", "get_peft_model"),
-}
+
+class Hollow(ModuleType):
+    """An empty class under whatever name it is asked for: transformers, too, imports some."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
 
 
 def without_trl() -> None:
     """Empty classes in place of what only a training needs."""
-    for name, attributes in _NAMES.items():
-        module = ModuleType(name)
+    for name in ("trl", "datasets", "peft"):
+        module = Hollow(name)
         module.__spec__ = ModuleSpec(name, None)  # transformers asks whether it is installed
-        for attribute in attributes:
-            setattr(module, attribute, type(attribute, (), {}))
         sys.modules[name] = module
 
 
