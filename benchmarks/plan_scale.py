@@ -111,9 +111,10 @@ def report(what: str, wall: float, cpu: float, aim: float | None = None) -> None
 def scheduled(plan: Plan) -> int:
     """Every stage of `plan` taken and finished, as a run does, with nothing run."""
     agenda, count = Agenda(plan.stages, plan.stages), 0
-    while (key := agenda.next()) is not None:
-        agenda.done(key)
-        count += 1
+    while keys := agenda.next_group():
+        for key in keys:
+            agenda.done(key)
+            count += 1
     return count
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from apportion.config.budget import Lattice, Prices
+from apportion.config.evaluation import Evaluation
 from apportion.config.search import Search
 from apportion.run.events import StageFinished
 from apportion.run.layout import Layout
@@ -24,7 +25,12 @@ def plan_of(**settings):
     search = Search(strategy="adaptive", **{"targets": (8, 32), "batch": 2} | settings)
     lattice = Lattice(n_sft=LEVELS, n_pref=LEVELS)
     study = SimpleNamespace(
-        search=search, budget=None, lattice=lattice, prices=Prices(), stack="auto"
+        search=search,
+        budget=None,
+        lattice=lattice,
+        prices=Prices(),
+        stack="auto",
+        evaluation=Evaluation(),
     )
     plan = fake_plan(n_sft=LEVELS, n_pref=LEVELS, replicates=2)
     return replace(plan, study=study, cells=tuple(replace(c, lines=()) for c in plan.cells))

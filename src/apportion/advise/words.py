@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apportion.advise.doubts import and_list, percent, points, ranges
+from apportion.advise.phrases import and_list, percent, points, ranges
 from apportion.advise.types import Advice, Compute
 
 SANDBOX = "Measured on a generated sandbox; says nothing about real models."

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apportion.advise.doubts import ranges
+from apportion.advise.phrases import ranges
 from apportion.advise.types import Advice, Baseline
 from apportion.advise.words import describe, gains
 from apportion.errors import ResultsError
