@@ -8,7 +8,7 @@ reference; the first step and what is computed once before it are left out on bo
 The floor: FLOPs of the tokens that a step cannot do without (a common prompt once, no padding,
 output layer at response tokens) over the rate of one large matrix product measured here.
 
-Not yet run to a figure (docs/log.md): expect to mend it.
+Figures: docs/speed.md.
 
     python benchmarks/throughput.py [--short] [--size small 135M] [--share 0.25 0.75] [--profile]
 """
