@@ -20,6 +20,8 @@ from apportion.prices import (
     timed,
 )
 
+_NO_SECONDS = "compute is paid, and nothing says how many seconds of training an example takes."
+
 
 def paid_prices(prices: Prices, amount: Amount, timing: Timing | None) -> Prices:
     """The prices that a budget pays, ranges left as they are; for examples those of data.
@@ -30,7 +32,7 @@ def paid_prices(prices: Prices, amount: Amount, timing: Timing | None) -> Prices
     known = timed(prices, timing.seconds if timing is not None else None)
     if needs_seconds(known, amount.unit):
         raise ResultsError(
-            "compute is paid, and nothing says how many seconds of training an example takes.",
+            _NO_SECONDS,
             field=FIELD,
             mend=MEND,
         )
@@ -44,7 +46,7 @@ def by_hand(prices: Prices, unit: Unit) -> tuple[Prices, list[str]]:
     """
     if needs_seconds(prices, unit):
         raise StudyError(
-            "compute is paid, and nothing says how many seconds of training an example takes.",
+            _NO_SECONDS,
             field="--price gpu_hour",
             mend="give them: --price gpu_hour=2,seconds_sft=0.8,seconds_preference=1.9.",
         )

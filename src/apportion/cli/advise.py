@@ -21,7 +21,11 @@ from apportion.cli.common import (
 from apportion.errors import ResultsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from apportion.advise.study import Question, StudyAdvice
     from apportion.run.audit import Audit
+    from apportion.run.results import CellResult
 
 
 class PriorChoice(StrEnum):
@@ -70,31 +74,16 @@ def advise(
 ) -> None:
     """Say how to split each budget, how sure that is, and how the obvious rules compare."""
     from apportion.advise.study import advise_study
-    from apportion.cli import question
-    from apportion.cli.session import (
-        audit_of,
-        collect_results,
-        load_plan,
-        one_source,
-        study_prices,
-    )
+    from apportion.cli.question import parse_step
+    from apportion.cli.session import one_source
     from apportion.prices import parse_have
-    from apportion.run.tables import read_table
 
     source = one_source(study, results)
-    audit: tuple[Audit, ...] = ()
-    if results is not None:
-        rows = list(read_table(results))
-        asked = question.of_table(budget, price)
-    else:
-        plan = load_plan(source)
-        asked = question.of_study(plan.study, budget, study_prices(plan.study, price))
-        rows = list(collect_results(plan, store_path(source, store)))
-        audit = audit_of(plan, store_path(source, store))
+    rows, asked, audit = _evidence(source, results, store, budget, price)
     asked = replace(
         asked,
         have=parse_have(have or []),
-        step=question.parse_step(step, asked.budgets),
+        step=parse_step(step, asked.budgets),
         epsilon=epsilon,
         delta=delta,
         prior=prior.value,
@@ -106,6 +95,35 @@ def advise(
     except ResultsError as error:
         error.file = error.file or str(source)
         raise
+    _show(answer, audit, as_json)
+    if not answer.advice:
+        raise ResultsError(
+            "there is no advice: " + "; ".join(answer.refused),
+            mend="run the study, or ask about a budget nearer to what it measured.",
+        )
+
+
+def _evidence(
+    source: Path,
+    results: Path | None,
+    store: Path | None,
+    budget: list[str] | None,
+    price: list[str] | None,
+) -> tuple[list[CellResult], Question, tuple[Audit, ...]]:
+    """The rows of a table or of a study's store, what is asked of them, and the study's audit."""
+    from apportion.cli import question
+    from apportion.cli.session import audit_of, collect_results, load_plan, study_prices
+    from apportion.run.tables import read_table
+
+    if results is not None:
+        return list(read_table(results)), question.of_table(budget, price), ()
+    plan = load_plan(source)
+    asked = question.of_study(plan.study, budget, study_prices(plan.study, price))
+    place = store_path(source, store)
+    return list(collect_results(plan, place)), asked, audit_of(plan, place)
+
+
+def _show(answer: StudyAdvice, audit: tuple[Audit, ...], as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -114,15 +132,9 @@ def advise(
                 "audit": [one.to_json() for one in audit],
             }
         )
-    else:
-        from apportion.cli.show_advice import show_study_advice
+        return
+    from apportion.cli.show_advice import show_study_advice
+    from apportion.cli.show_run import show_audit
 
-        show_study_advice(answer)
-        from apportion.cli.show_run import show_audit
-
-        show_audit(audit)
-    if not answer.advice:
-        raise ResultsError(
-            "there is no advice: " + "; ".join(answer.refused),
-            mend="run the study, or ask about a budget nearer to what it measured.",
-        )
+    show_study_advice(answer)
+    show_audit(audit)

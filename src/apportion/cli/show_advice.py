@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from apportion.advise.phrases import percent, ranges
 from apportion.advise.words import SANDBOX, UNITS, computed, describe, gains, money, ordered
 from apportion.cli.common import console, points
 
@@ -35,10 +36,6 @@ def show_study_advice(answer: StudyAdvice, *, brief: bool = False) -> None:
         out.print(SANDBOX, markup=False)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
-
-
 def _span(interval: tuple[float, float]) -> str:
     return f"{points(interval[0])} to {points(interval[1])}"
 
@@ -52,7 +49,7 @@ def _headline(advice: Advice) -> None:
     mark = "" if advice.origin == "measured" else f" ({advice.origin})"
     out = console()
     out.print(
-        f"Budget {money(advice.budget, advice.unit)}{mark}, {place}: {_percent(advice.share)} "
+        f"Budget {money(advice.budget, advice.unit)}{mark}, {place}: {percent(advice.share)} "
         "on SFT = "
         f"{advice.n_sft:,} demonstrations + {advice.n_pref:,} preference units",
         style="bold",
@@ -110,7 +107,7 @@ def _share_table(advice: Advice) -> Table:
         if not (best or row.share in _ROUND or (row.measured and row.n_sft + row.n_pref)):
             continue
         table.add_row(
-            _percent(row.share)
+            percent(row.share)
             + ("*" if measured and not row.measured else "")
             + (" ←" if best else ""),
             f"{row.n_sft:,}",
@@ -150,7 +147,7 @@ def _rule(rule: Baseline) -> list[str]:
     same = rule.verdict == "the same share"
     return [
         name + ("*" if rule.interpolated else ""),
-        _percent(rule.share),
+        percent(rule.share),
         points(rule.expected_score),
         "–" if same else points(rule.difference.mean),
         "–" if same else _span(rule.difference.interval),
@@ -162,7 +159,7 @@ def _prices_table(advice: Advice) -> Table:
     table = _table("demonstration costs", "unit costs", "best share there", "regret of the advice")
     for row in advice.price_table:
         regret = points(row.regret_of_recommended)
-        table.add_row(f"{row.sft:g}", f"{row.preference:g}", _percent(row.share), regret)
+        table.add_row(f"{row.sft:g}", f"{row.preference:g}", percent(row.share), regret)
     return table
 
 
@@ -177,7 +174,7 @@ def show_plan(plan: FirstPlan) -> None:
         markup=False,
     )
     out.print(
-        f"Then aim at {_percent(plan.share)} of the budget on SFT: {whole.n_sft:,} demonstrations "
+        f"Then aim at {percent(plan.share)} of the budget on SFT: {whole.n_sft:,} demonstrations "
         f"and {whole.n_pref:,} preference units in all "
         f"({_money(whole.cost, plan.unit)}{_orders(whole)})"
         f"{_owned(plan)}.",
@@ -196,9 +193,7 @@ def show_plan(plan: FirstPlan) -> None:
     for rule in plan.baselines:
         span = _span(rule.difference.interval)
         difference = points(rule.difference.mean)
-        table.add_row(
-            rule.name, _percent(rule.share), points(rule.expected_score), difference, span
-        )
+        table.add_row(rule.name, percent(rule.share), points(rule.expected_score), difference, span)
     out.print(table)
     if len(plan.price_table) > 1:
         out.print(_price_table(plan))
@@ -211,7 +206,7 @@ def _price_table(plan: FirstPlan) -> Table:
     table = _table("demonstration costs", "unit costs", "best share there", "regret of the plan")
     for point in plan.price_table:
         regret = points(point.regret_of_recommended)
-        table.add_row(f"{point.sft:g}", f"{point.preference:g}", _percent(point.share), regret)
+        table.add_row(f"{point.sft:g}", f"{point.preference:g}", percent(point.share), regret)
     return table
 
 
@@ -242,16 +237,5 @@ def _owned(plan: FirstPlan) -> str:
 
 
 def _ranges(shares: tuple[float, ...], grid: tuple[float, ...]) -> str:
-    """Shares as runs of neighbours on the grid: `5 % to 40 %, 60 %`; `none` where empty."""
-    order = {share: place for place, share in enumerate(grid)}
-    runs: list[list[float]] = []
-    for share in sorted(shares):
-        if runs and order[share] == order[runs[-1][-1]] + 1:
-            runs[-1].append(share)
-        else:
-            runs.append([share])
-    shown = [
-        _percent(run[0]) if len(run) == 1 else f"{_percent(run[0])} to {_percent(run[-1])}"
-        for run in runs
-    ]
-    return ", ".join(shown) or "none"
+    """Shares as runs of neighbours on the grid; `none` where empty."""
+    return ", ".join(ranges(list(shares), list(grid))) or "none"

@@ -23,13 +23,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apportion.surface.merge import merge
 from apportion.surface.rows import CellKey, ResultRow
-from apportion.surface.shape import EARLY, EARLY_HALF, TAU_D, TAU_P, TAU_S, Floats
+from apportion.surface.shape import EARLY, EARLY_HALF, TAU_D, TAU_P, TAU_S, Floats, places
 
 SHRINK = 100.0
 MOST = 130  # a fit's time grows with the cube: 98 rows took 7 s of a busy core, 196 took 25 s
@@ -53,6 +54,12 @@ class Observations:
     cells: int
     replicated: int  # cells with more than one replicate
     averaged: bool
+
+    @cached_property
+    def places(self) -> tuple[Floats, NDArray[np.intp]]:
+        """The distinct places u (M, 2), and which of them each observation has (N,)."""
+        u, which = np.unique(places(self.n_sft, self.n_pref), axis=0, return_inverse=True)
+        return u, which.reshape(-1)
 
     def noise(self, theta: Floats) -> Floats:
         """(T, N, N) for thetas (T, 14)."""

@@ -59,8 +59,7 @@ def prior_moments(prior: Prior, seen: Observations, theta: Floats) -> tuple[Floa
     mean, sd = map(np.asarray, prior.beta)
     scaled = phi * sd
     # Replicates share a place: the kernel's exponentials are most of a fit, so once for each place.
-    u, place = np.unique(places(seen.n_sft, seen.n_pref), axis=0, return_inverse=True)
-    place = place.reshape(-1)
+    u, place = seen.places
     covariance = scaled @ np.swapaxes(scaled, 1, 2)
     covariance += discrepancy(theta, u, u)[:, place[:, None], place]
     covariance += seen.noise(theta)
