@@ -42,9 +42,13 @@ class ApportionError(Exception):
             place += f":{self.row}"
         return ": ".join(part for part in (place, self.field) if part)
 
+    @property
+    def told(self) -> str:
+        """The problem and its mend, for a list whose entries say themselves where they are."""
+        return f"{self.problem} Mend: {self.mend}" if self.mend else self.problem
+
     def __str__(self) -> str:
-        head = f"{self.where}: {self.problem}" if self.where else self.problem
-        return f"{head} Mend: {self.mend}" if self.mend else head
+        return f"{self.where}: {self.told}" if self.where else self.told
 
 
 class UserError(ApportionError):

@@ -80,6 +80,9 @@ def test_advice_that_pays_compute_from_a_table(command, table):
     by_hand = "gpu_hour=360,seconds_sft=2,seconds_preference=5"
     (other,) = json.loads(command(*ask[:-1], by_hand, "--json")[1])["advice"]
     assert other["prices"] == [1.2, 1.5] and other["compute"]["source"] == "given"
+    code, _, err = command(*ask, "--have", "sft=100000")
+    assert code == 2 and "leave out of what is owned" in err  # the mend of this, not of others
+    assert err.count("Mend:") == 1
 
 
 def test_a_budget_in_gpu_hours_from_a_table(command, table):

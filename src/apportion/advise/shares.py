@@ -250,5 +250,5 @@ def advise_levels(
                 )
             )
         except ResultsError as error:
-            refused.append(f"budget {level:g}: {error.problem}")
+            refused.append(f"budget {level:g}: {error.told}")
     return tuple(given), tuple(refused)

@@ -76,7 +76,7 @@ def advise_study(results: Iterable[ResultRow], question: Question | None = None)
         except ResultsError as error:
             if not asked.family:
                 raise
-            refused.append(f"{name}: {error.problem}")
+            refused.append(f"{name}: {error.told}")
             continue
         surfaces.append(surface)
         if surface.status != "ok":
@@ -180,5 +180,5 @@ def _answers(
                 )
             )
         except ResultsError as error:
-            refused.append(f", budget {amount.value:g}: {error.problem}")
+            refused.append(f", budget {amount.value:g}: {error.told}")
     return given, refused

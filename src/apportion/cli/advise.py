@@ -97,10 +97,11 @@ def advise(
         raise
     _show(answer, audit, as_json)
     if not answer.advice:
-        raise ResultsError(
-            "there is no advice: " + "; ".join(answer.refused),
-            mend="run the study, or ask about a budget nearer to what it measured.",
-        )
+        reasons = "; ".join(answer.refused)
+        short = bool(answer.surfaces) and all(one.status != "ok" for one in answer.surfaces)
+        # where a surface is there, what stands in the way is in the reason, with its own mend
+        mend = "run the study, or measure more of its cells." if short else None
+        raise ResultsError(f"there is no advice: {reasons}", mend=mend)
 
 
 def _evidence(
