@@ -99,6 +99,20 @@ def test_a_model_with_a_few_cells_is_fitted_under_its_relatives_prior():
     assert "learnt" in alone.surfaces[0].diagnostics.weights
 
 
+def test_a_relative_that_hardly_does_the_task_is_a_reason_to_doubt():
+    low = {(a, b): 0.02 + 0.1 * a / 400 for a in (0, 100, 400) for b in (0, 100, 400)}
+    poor = [
+        replace(r, model="poor")
+        for r in simulate(low, replicates=2, sigma=0.01, n_items=100, seed=3)
+    ]
+    question = Question(budgets=(Amount(400, "examples"),), model="big", family=("poor",))
+    for more in ([], rows("big")):
+        (advice,) = advise_study([*poor, *more], question).advice
+        assert any("poor hardly does this task" in reason for reason in advice.reasons)
+    (advice,) = advise_study(rows("big"), replace(question, family=())).advice
+    assert not any("hardly" in reason for reason in advice.reasons)
+
+
 @pytest.mark.parametrize(
     ("model", "family", "problem"),
     [

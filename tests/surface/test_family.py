@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from apportion.errors import ResultsError
-from apportion.surface.family import BETWEEN_SIZES, LEVEL, prior_of_family, stand_in, variances
+from apportion.surface.family import (
+    BETWEEN_SIZES,
+    LEVEL,
+    doubtful,
+    prior_of_family,
+    stand_in,
+    variances,
+)
 from apportion.surface.kin import DRIFT, HALF_SD, SIZES, grown, kin
 from apportion.surface.learnt import PanelMoments, learn
 from apportion.surface.model import fit_surface
@@ -84,6 +91,19 @@ def test_a_stand_in_is_its_relatives_in_equal_parts(smalls):
     assert mean == pytest.approx(apart, abs=0.003)
     assert "large was not measured" in surface.reasons[0]
     assert surface.estimate is smalls[1].estimate
+
+
+def test_a_relative_that_hardly_does_the_task_is_named(smalls):
+    cells = {(a, b): 0.02 + 0.1 * a / 400 for a in (0, 100, 400) for b in (0, 100, 400)}
+    poor = [
+        replace(r, model="poor")
+        for r in simulate(cells, replicates=2, sigma=0.01, n_items=400, seed=1)
+    ]
+    weak = fit_surface(poor, model="poor", **NAME)
+    (reason,) = doubtful([*smalls, weak])
+    assert reason.startswith("poor hardly does this task (1")
+    assert reason in stand_in([weak, smalls[0]], "large").reasons
+    assert doubtful(smalls) == () and len(stand_in(smalls, "large").reasons) == 1
 
 
 def test_nothing_can_be_learnt_from_too_few_cells(smalls):

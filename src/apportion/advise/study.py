@@ -13,7 +13,7 @@ from apportion.advise.types import Advice
 from apportion.config.budget import Prices, Unit
 from apportion.errors import ResultsError
 from apportion.prices import Amount, needs_seconds
-from apportion.surface.family import prior_of_family, stand_in
+from apportion.surface.family import doubtful, prior_of_family, stand_in
 from apportion.surface.hierarchy import Estimate
 from apportion.surface.model import PriorName, Surface, fit_surface
 from apportion.surface.rows import ResultRow
@@ -129,7 +129,7 @@ def _surface(
         prior = prior_of_family(able) if able else asked.prior
         surface = fit_surface(rows, model=model, task=task, method=method, prior=prior)
         if surface.status == "ok" or not able:
-            return surface, False
+            return replace(surface, reasons=(*surface.reasons, *doubtful(able))), False
     return stand_in(able, model), True
 
 

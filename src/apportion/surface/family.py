@@ -10,6 +10,9 @@
 With few cells of the large model, its surface is fitted under `prior_of_family`. With none, the
 small models' own surfaces stand in for it, each as likely as the other: they say where the best
 split is, and nothing about the large model's scores.
+
+A small model that hardly does the task misleads: what it cannot do, pairs do not teach it, and may
+teach a larger one (docs/grid.md, summarization). `doubtful` names such models.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from apportion.surface.shape import BROAD, FEATURES, LAW, Floats, Prior
 
 BETWEEN_SIZES = 0.02
 LEVEL = 0.05
+WEAK = 0.25  # a best cell below it: hardly does the task. A judgement, from one task of the sandbox
 
 
 def variances(between: float = BETWEEN_SIZES, level: float = LEVEL) -> Floats:
@@ -57,6 +61,19 @@ def prior_of_family(
     return replace(learn(panels, between=variances(between, level)), name="family")
 
 
+def doubtful(surfaces: Sequence[Surface]) -> tuple[str, ...]:
+    """A reason to doubt for every relative whose best measured cell scores less than `WEAK`."""
+    reasons = []
+    for surface in surfaces:
+        best = max((cell.mean for cell in surface.estimate.cells), default=0.0)
+        if best < WEAK:
+            reasons.append(
+                f"{surface.model} hardly does this task ({100 * best:.0f} at its best cell): what "
+                "pairs do to it may not be what they do to a model that can"
+            )
+    return tuple(reasons)
+
+
 def stand_in(surfaces: Sequence[Surface], model: str) -> Surface:
     """A surface for a model that was not measured: its relatives' surfaces in equal parts.
 
@@ -75,5 +92,8 @@ def stand_in(surfaces: Sequence[Surface], model: str) -> Surface:
         model=model,
         posteriors=tuple(p for surface in reversed(able) for p in surface.posteriors),
         weights=tuple(weights),
-        reasons=(f"{model} was not measured: {names} stands in, for splits and not for scores",),
+        reasons=(
+            f"{model} was not measured: {names} stands in, for splits and not for scores",
+            *doubtful(able),
+        ),
     )
