@@ -9,6 +9,11 @@ the same grid; `--table` prints what there is. The whole honest loop takes hours
 N of its cells, drawn at random, extrapolates by tokens and a constant per process, and says so. TRL
 runs with its best settings here (see loops/step.py); writing the loops' data files, and the
 copy of the model in each, is not counted.
+
+    python benchmarks/study_vs_trl.py --lattice 0 50 100 200 400 800 1600 --methods dpo \\
+        --targets 400 1600 --only adaptive honest --sample 8
+
+asks what a decision costs: ours with `search: adaptive`, against the honest loop's whole lattice.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from loops import honest, kind, ours
+from loops import adaptive, honest, kind, ours
 from loops.equivalence import MARGIN
 from loops.grid import Grid, name_of, sample
 from loops.ledger import Ledger, OtherGrid
@@ -32,7 +37,7 @@ from apportion.config.duration import parse_duration
 from apportion.errors import UserError
 from apportion.run.layout import machine_cores
 
-SIDES = {"ours": ours.run, "kind": kind.run, "honest": honest.run}
+SIDES = {"ours": ours.run, "kind": kind.run, "honest": honest.run, "adaptive": adaptive.run}
 # Examples of a forward pass of TRL, as many as ran fastest here (docs/speed.md).
 MICRO: dict[str, int] = {}
 
@@ -44,11 +49,13 @@ def options(given: list[str] | None = None) -> argparse.Namespace:
     asked.add_argument("--methods", nargs="+", default=["dpo", "kto"], choices=["dpo", "kto"])
     asked.add_argument("--budgets", nargs="+", type=int, default=[100, 400, 1200])
     asked.add_argument("--shares", nargs="+", type=float, default=[0, 0.1, 0.25, 0.5, 0.75, 1])
+    asked.add_argument("--lattice", nargs="+", type=int, default=[], help="levels of both counts")
+    asked.add_argument("--targets", nargs="+", type=int, default=[], help="of the adaptive search")
     asked.add_argument("--replicates", type=int, default=2)
     asked.add_argument("--items", type=int, default=300)
     asked.add_argument("--threads", type=int, default=machine_cores(), help="of TRL's processes")
     asked.add_argument("--micro", nargs="*", default=[], metavar="sft=N", help="of TRL; also dpo=N")
-    asked.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
+    asked.add_argument("--only", nargs="+", choices=list(SIDES), default=["ours", "kind", "honest"])
     asked.add_argument("--sample", type=int, help="cells of the honest loop that are measured")
     asked.add_argument("--seed", type=int, default=0, help="of the sample")
     asked.add_argument("--for", dest="time", help="begin nothing after this time (30m, 2h)")
@@ -63,6 +70,7 @@ def grid_of(given: argparse.Namespace) -> Grid:
     return Grid(
         given.model, given.task, tuple(given.methods), tuple(given.budgets), tuple(given.shares),
         given.replicates, given.items, given.threads, tuple(sorted(micro.items())),
+        tuple(given.lattice), tuple(given.targets or given.budgets),
     )  # fmt: skip
 
 

@@ -20,7 +20,11 @@ from apportion.run.export.cell import Parts, find_cell
 
 @dataclass(frozen=True)
 class Grid:
-    """What is asked for; `threads`, `micro`: how TRL is run (see `step`)."""
+    """What is asked for; `threads`, `micro`: how TRL is run (see `step`).
+
+    `lattice`: levels of demonstrations and of preference units, in place of budgets × shares.
+    `targets`: the budgets that a search is to decide.
+    """
 
     model: str
     task: str
@@ -31,16 +35,22 @@ class Grid:
     items: int
     threads: int
     micro: tuple[tuple[str, int], ...] = ()
+    lattice: tuple[int, ...] = ()
+    targets: tuple[int, ...] = ()
 
     @property
     def values(self) -> dict[str, Any]:
         """The study as it stands in a file."""
+        levels = list(self.lattice)
+        where: dict[str, Any] = {
+            "budget": {"unit": "examples", "levels": list(self.budgets)},
+            "shares": list(self.shares),
+        }
         return {
             "models": [self.model],
             "tasks": [self.task],
             "methods": list(self.methods),
-            "budget": {"unit": "examples", "levels": list(self.budgets)},
-            "shares": list(self.shares),
+            **({"lattice": {"n_sft": levels, "n_pref": levels}} if levels else where),
             "replicates": self.replicates,
             "recipe": "sandbox",
             "evaluation": {"n_items": self.items, "decoding": "greedy"},
@@ -81,14 +91,16 @@ def steps_of(cell: Cell) -> tuple[str, ...]:
 
 
 def sample(cells: Sequence[Cell], n: int, seed: int) -> list[Cell]:
-    """`n` cells drawn at random: in turn from every method and budget, each in a random order.
+    """`n` cells drawn at random: in turn from every method and budget (of a lattice: every number
+    of demonstrations), each in a random order.
 
     So the regression sees all methods, and few tokens as well as many.
     """
     stream = random.Random(seed)
     strata: dict[tuple[str, float], list[Cell]] = {}
     for cell in cells:
-        strata.setdefault((cell.method, cell.lines[0][0]), []).append(cell)
+        size = cell.lines[0][0] if cell.lines else float(cell.n_sft)
+        strata.setdefault((cell.method, size), []).append(cell)
     for stratum in strata.values():
         stream.shuffle(stratum)
     rounds = zip_longest(*strata.values())

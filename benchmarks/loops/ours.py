@@ -37,14 +37,14 @@ def run(
         command += ["--for", f"{max(1, round(left))}s"]
     ledger.add("ours", begun=time.time())
     cost = measured(command, work / "ours.log")
-    tokens, found = _found(grid, store)
+    tokens, found = found_in(grid, store)
     ledger.add("ours", sitting=asdict(cost), tokens=tokens)
     for name, row in found.items():
         if name not in known:
             ledger.add("ours", cell=name, **row)
 
 
-def _found(grid: Grid, store: Path) -> tuple[int, dict[str, dict[str, object]]]:
+def found_in(grid: Grid, store: Path) -> tuple[int, dict[str, dict[str, object]]]:
     """Training tokens of all finished stages, and the scores of finished cells."""
     plan = grid.plan
     with Store.open(store, create=False, read_only=True) as opened:

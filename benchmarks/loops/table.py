@@ -61,7 +61,9 @@ def lines(grid: Grid, ledger: Ledger, margin: float) -> Iterator[str]:
     yield from _row("honest loop", honest, ours)
     yield from said
     if ours and honest:
-        yield from _gains(everything, ours, ledger)
+        yield from _gains(everything, ours)
+    if honest:
+        yield from _search(grid, everything, honest, ledger)
     for side in ("honest", "kind"):
         yield from _scores(grid, ledger, side, margin)
 
@@ -167,7 +169,7 @@ def _row(name: str, sums: Sums | None, ours: Sums | None) -> Iterator[str]:
         yield f"    {sums['note']}"
 
 
-def _gains(everything: Sequence[Known], ours: Sums, ledger: Ledger) -> Iterator[str]:
+def _gains(everything: Sequence[Known], ours: Sums) -> Iterator[str]:
     """The ratio of CPU (and wall) seconds as a product of its sources."""
     yield ""
     yield "honest loop to ours, by source (the factors multiply to the ratio):"
@@ -178,6 +180,27 @@ def _gains(everything: Sequence[Known], ours: Sums, ledger: Ledger) -> Iterator[
             f"{once / (once - imports):5.2f}, step, decoding and the rest "
             f"{(once - imports) / ours[kind]:5.2f}"
         )
+
+
+def _search(grid: Grid, everything: Sequence[Known], honest: Sums, ledger: Ledger) -> Iterator[str]:
+    """The adaptive search against the honest loop's whole grid, as a product of its sources."""
+    for row in ledger.of("adaptive", "sitting"):
+        yield ""
+        yield (
+            f"search: adaptive ran {len(row['found'])} of {len(grid.cells)} cells, "
+            f"{row['tokens']:,} training tokens; advice: "
+            + ", ".join(f"{100 * one['share']:g} % at {one['budget']:g}" for one in row["advice"])
+        )
+        fewer = sum({one.stage: one.tokens for one in everything}.values()) / row["tokens"]
+        for kind in KINDS:
+            every, once, imports = gains(everything, kind)
+            own = row["sitting"][kind]
+            yield (
+                f"    {kind:4} {own:.0f} s, the honest loop's whole grid {honest[kind] / own:.1f} "
+                f"times as much: sharing {every / once:.2f}, start-up "
+                f"{once / (once - imports):.2f}, fewer cells {fewer:.2f}, steps and the rest "
+                f"{(once - imports) / own / fewer:.2f}"
+            )
 
 
 def gains(everything: Sequence[Known], kind: str) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 from loops import honest, table
@@ -26,11 +27,11 @@ def ledger(tmp_path):
 def loop(monkeypatch):
     """An honest loop that notes which cells it ran, in place of processes."""
     ran: list[str] = []
-    tokens = Tokens(GRID)
+    tokens = cache(Tokens)
 
     def one(grid, cell, work):
         ran.append(name_of(cell))
-        counts = tokens.of(cell)
+        counts = tokens(grid).of(cell)
         processes = [
             {"step": s, "tokens": counts.get(s, 0), **cost(5 + counts.get(s, 0) / 1000)}
             for s in steps_of(cell)
@@ -110,6 +111,40 @@ def test_the_table_names_what_is_estimated_and_where_the_gain_is_from(ledger, lo
     assert "kind loop" in text and "not yet measured" in text
     ratio = f"{exact / 50.0:6.2f}"
     assert ratio in next(line for line in text.splitlines() if line.startswith("honest loop"))
+
+
+LATTICE = Grid(
+    "sandbox:tiny", "math", ("dpo",), (), (), 1, 8, 1, lattice=(0, 10, 20), targets=(20,)
+)
+
+
+def test_a_lattice_is_sampled_over_its_demonstrations():
+    assert {(c.n_sft, c.n_pref) for c in LATTICE.cells} == {
+        (s, p) for s in (0, 10, 20) for p in (0, 10, 20) if s + p
+    }
+    assert sorted(cell.n_sft for cell in sample(LATTICE.cells, 3, seed=0)) == [0, 10, 20]
+
+
+def test_what_a_search_costs_is_a_product_of_its_sources(loop, tmp_path):
+    ledger = Ledger(tmp_path / "found.jsonl", LATTICE.header)
+    honest.run(LATTICE, LATTICE.cells, ledger, tmp_path)
+    everything = table.processes(LATTICE, ledger)
+    once = {one.stage: one.tokens for one in everything}
+    half = sum(once.values()) / 2
+    ledger.add(
+        "adaptive",
+        sitting={"wall": 3.0, "cpu": 2.0, "peak_mb": None},
+        tokens=half,
+        found={"a": {}, "b": {}},
+        advice=[{"budget": 20, "share": 0.5}],
+    )
+    text = "\n".join(table.lines(LATTICE, ledger, 0.02))
+    assert "search: adaptive ran 2 of 8 cells" in text and "50 % at 20" in text
+    (line,) = [one for one in text.splitlines() if one.startswith("    cpu  2 s")]
+    numbers = [float(one.strip(",").split()[-1]) for one in line.split(":")[1].split(", ")]
+    whole = sum(5 + one.tokens / 1000 for one in everything)
+    assert f"{whole / 2:.1f} times" in line and "fewer cells 2.00" in line
+    assert numbers[0] * numbers[1] * numbers[2] * numbers[3] == pytest.approx(whole / 2, rel=0.02)
 
 
 def test_what_was_killed_is_said(ledger):
