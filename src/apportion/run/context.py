@@ -77,9 +77,14 @@ def find_bodies(dotted: str) -> Bodies:
     return Bodies(getattr(found, name), getattr(found, "GROUP_BODY", None))
 
 
-def warm_up(dotted: str, kind: str) -> None:
-    """Import what a kind of stage needs, so that no stage's time counts the imports."""
-    if dotted == DEFAULT_BODIES and kind != "score":
-        import peft  # noqa: F401
+def warm_up(dotted: str, stage: Stage) -> None:
+    """Import what a stage needs, so that no stage's time counts the imports.
+
+    peft takes as long to import as torch and transformers together, so it waits for an adapter.
+    """
+    if dotted == DEFAULT_BODIES and stage.kind != "score":
         import torch  # noqa: F401
         from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast  # noqa: F401
+
+        if stage.spec.get("lora") is not None:
+            import peft  # noqa: F401

@@ -45,7 +45,7 @@ class Inline:
             return heard
         for stage in stages:
             self._tell(events.StageStarted(stage.key, stage.kind, stage.label, stage.tokens))
-        warm_up(self._dotted, stages[0].kind)
+        warm_up(self._dotted, stages[0])
         perform(
             self._store,
             stages,

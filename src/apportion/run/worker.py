@@ -74,7 +74,7 @@ def _serve(settings: dict[str, Any], channel: _Channel) -> None:
         ]
         for stage in stages:
             channel.send(op="started", key=stage.key)
-        warm_up(settings["bodies"], stages[0].kind)
+        warm_up(settings["bodies"], stages[0])
         try:
             if store is None:
                 store = Store.open(settings["store"], create=False, sweep=False, warn=warn)

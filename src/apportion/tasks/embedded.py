@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from apportion.data.records import Demonstration, Item, Label, Pair, labels_of
@@ -19,6 +20,12 @@ class SeededPairs(Protocol):
     """As `Seeded`, for pairs."""
 
     def __call__(self, n: int, *, seed: int) -> list[Pair]: ...
+
+
+@lru_cache(maxsize=4)
+def _items(of_items: Callable[[int], list[Item]], n: int) -> tuple[Item, ...]:
+    """Every cell of a study is asked the same items, and scored on them."""
+    return tuple(of_items(n))
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class EmbeddedPool:
         return labels_of(self.of_pairs(n, seed=seed))
 
     def items(self, n: int) -> list[Item]:
-        return self.of_items(n)
+        return list(_items(self.of_items, n))
 
     def capacity(self, side: Literal["sft", "preference", "test"]) -> int | None:
         return None
