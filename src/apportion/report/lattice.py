@@ -92,7 +92,7 @@ def _dots(ax: Any, group: Group, axes: tuple[_Axis, _Axis], scale: tuple[float, 
         axes[0].place(np.array([c.n_sft for c in cells])),
         axes[1].place(np.array([c.n_pref for c in cells])),
         c=[100 * c.mean for c in cells], s=520, cmap="viridis", vmin=scale[0], vmax=scale[1],
-        edgecolors="white", linewidth=0.8,
+        edgecolors="white", linewidth=0.8, zorder=4.5,  # over the lines, under the ring
     )  # fmt: skip
 
 
