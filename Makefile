@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 QUICKSTART ?= quickstart
+WORKERS ?= 2  # processes of the tests
 
 .PHONY: quickstart test test-slow check bench clean
 
@@ -20,7 +21,7 @@ quickstart: $(STAMP)
 	$(BIN)/apportion quickstart --dir $(QUICKSTART)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS)
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests tools benchmarks

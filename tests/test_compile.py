@@ -252,7 +252,7 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "change", "touched"), CHANGES, ids=lambda v: str(v)[:12])
+@pytest.mark.parametrize(("name", "change", "touched"), CHANGES, ids=[one[0] for one in CHANGES])
 def test_what_a_change_touches(
     name: str, change: dict[str, Any], touched: set[str], pool: FakePool
 ) -> None:
