@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from math import log1p
 
+import numpy as np
 import pytest
 
+from apportion.findings.best_share import falling
 from apportion.findings.study import find
 from findings.worlds import flat, on_lattice, on_lines, only_pairs, only_sft, paper
 
@@ -134,3 +136,12 @@ def test_missing_cells_are_no_numbers():
     found = find(gone, n_draws=500)
     assert any("out of memory" in note for note in found.notes)
     assert found.findings[1].places[0].budget == 1000
+
+
+def test_what_rounding_leaves_of_a_slope_is_no_fall():
+    for left in (-1e-17, 1e-17):
+        place = falling("m · t · dpo", "slope", left, np.full(1000, left), 1)
+        assert (place.verdict, place.estimate, place.interval) == ("cannot tell", 0.0, (0.0, 0.0))
+        assert place.leaning is None and not place.contradicted
+        assert str(place.estimate) == "0.0"  # and not -0.0
+    assert falling("m · t · dpo", "slope", -0.1, np.full(1000, -0.1), 1).verdict == "holds"

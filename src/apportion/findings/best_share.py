@@ -45,7 +45,12 @@ def _slope(evidence: Evidence, lines: Sequence[Line]) -> tuple[float, Floats, li
 
 
 def falling(name: str, quantity: str, estimate: float, drawn: Floats, places: int) -> Place:
-    """The place of a slope that the statement says is below 0; `places`: how many there are."""
+    """The place of a slope that the statement says is below 0; `places`: how many there are.
+
+    Slopes are sums of shares times weights that cancel: where no best share moves, what is left of
+    them is rounding (1e-17, of either sign on different machines) and no fall.
+    """
+    estimate, drawn = round(estimate, 9) + 0.0, drawn.round(9) + 0.0
     tail = (1 - LEVEL) / 2
     low, high = (float(v) for v in np.quantile(drawn, [tail, 1 - tail]))
     strict = float(np.quantile(drawn, tail / max(places, 1)))
