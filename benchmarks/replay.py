@@ -159,9 +159,12 @@ def _surface(one: Halves, have: Sequence[Cell]) -> Surface:
     return fit_surface([one.search[cell] for cell in have], **name)
 
 
-def adaptive(one: Halves, costs: tuple[float, float], until: float, delta: float) -> Path_:
-    """`search: adaptive`, which ends when a split is within a point with probability 1 - delta."""
-    goal = Goal(one.targets, Prices(), delta=delta)
+def adaptive(
+    one: Halves, costs: tuple[float, float], until: float, delta: float, worth: float
+) -> Path_:
+    """`search: adaptive`, which ends when a split is within a point with probability 1 - delta, or
+    the next batch is expected to gain less than `worth`."""
+    goal = Goal(one.targets, Prices(), delta=delta, worth=worth)
 
     def step(have: list[Cell]) -> tuple[list[float] | None, list[Cell]]:
         surface = _surface(one, have)
@@ -231,12 +234,13 @@ def replay(
     methods: Sequence[str],
     until: float,
     delta: float,
+    worth: float = Goal.worth,
 ) -> dict[str, Any]:
     """`methods` on one split."""
     costs = _costs(rows)
     one = halves(rows, targets, seed)
     ways: dict[str, Callable[[], Path_]] = {
-        "adaptive": lambda: adaptive(one, costs, 1.0, delta),
+        "adaptive": lambda: adaptive(one, costs, 1.0, delta, worth),
         "random": lambda: random_order(one, costs, until, seed),
         "botorch": lambda: knowledge_gradient(one, costs, until, seed),
         "five": lambda: five_shares(one, costs),
@@ -297,6 +301,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:3])
     parser.add_argument("--until", type=float, default=0.3, help="part of the cost for the rivals")
     parser.add_argument("--delta", type=float, default=0.1, help="of the adaptive search's end")
+    parser.add_argument("--worth", type=float, default=Goal.worth, help="of the same (a score)")
     parser.add_argument("--out", type=Path, help="JSON lines, one per replay; resumed")
     arguments = parser.parse_args()
     rows = [row for row in read_table(arguments.table) if row.status == "done"]
@@ -309,8 +314,9 @@ def main() -> None:
         if seed in found and set(arguments.methods) <= set(found[seed]):
             continue
         found[seed] = replay(
-            rows, targets, seed, arguments.methods, arguments.until, arguments.delta
-        )
+            rows, targets, seed, arguments.methods, arguments.until, arguments.delta,
+            arguments.worth,
+        )  # fmt: skip
         if arguments.out is not None:
             with arguments.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found[seed]) + "\n")
