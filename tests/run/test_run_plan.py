@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,19 @@ def test_a_larger_study_reuses_a_smaller_one(tmp_path):
     report = run_fake(large, tmp_path / "s")
     assert report.reused == len(small.stages)
     assert report.executed == len(large.stages) - len(small.stages)
+
+
+def test_a_part_of_the_cells_counts_its_own_stages_alone(tmp_path):
+    """An adaptive search runs a few cells at a time: the others are not "reused"."""
+    plan, seen = fake_plan(), []
+    part = replace(plan, cells=plan.cells[:1])
+    needed = set(plan.cells[0].stages)
+    report = run_fake(part, tmp_path / "s", 0, on_event=seen.append)
+    assert (report.total, report.executed, report.reused) == (len(needed), len(needed), 0)
+    (began,) = [event for event in seen if isinstance(event, events.PlanStarted)]
+    assert (began.total, began.reused) == (len(needed), 0)
+    whole = run_fake(plan, tmp_path / "s", 0)
+    assert (whole.total, whole.reused) == (len(plan.stages), len(needed))
 
 
 def test_an_artifact_that_nothing_needs_any_more_may_be_deleted(tmp_path):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class PlanStarted:
-    """A run begins: `total` stages, of which `reused` need not run; tokens left by kind."""
+    """A run begins: `total` stages that its cells need, of which `reused` need not run; tokens left
+    by kind."""
 
     total: int
     reused: int

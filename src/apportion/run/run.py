@@ -128,6 +128,7 @@ class _Run:
         warn: Callable[[str], None],
     ) -> None:
         self.stages = plan.stages
+        self.total = len(needed(plan.stages, plan.wanted, lambda key: False))
         self.store = store
         self.agenda = agenda
         self.layout = layout
@@ -161,8 +162,8 @@ class _Run:
             left[self.stages[key].kind] += self.stages[key].tokens
         self.tell(
             events.PlanStarted(
-                total=len(self.stages),
-                reused=len(self.stages) - len(self.agenda.todo),
+                total=self.total,
+                reused=self.total - len(self.agenda.todo),
                 tokens_left=dict(left),
                 workers=self.layout.workers,
                 threads=self.layout.threads,
@@ -270,8 +271,8 @@ class _Run:
         agenda = self.agenda
         left = agenda.todo | agenda.running | agenda.waiting | agenda.blocked
         return RunReport(
-            total=len(self.stages),
-            reused=len(self.stages) - len(self.executed | set(agenda.failed) | left),
+            total=self.total,
+            reused=self.total - len(self.executed | set(agenda.failed) | left),
             executed=len(self.executed),
             failed=tuple(
                 events.Failure(key, self.stages[key].label, reason)
