@@ -103,6 +103,7 @@ def measure(given: argparse.Namespace, grid: Grid, ledger: Ledger) -> None:
 
 def main() -> int:
     given = options()
+    given.out = given.out.resolve()  # models are found again by their paths
     try:
         grid = grid_of(given)
         ledger = Ledger(given.out, grid.header)
