@@ -7,7 +7,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 QUICKSTART ?= quickstart
-WORKERS ?= 2  # processes of the tests
+# Processes of the tests.
+WORKERS ?= 2
 
 .PHONY: quickstart test test-slow check bench clean
 

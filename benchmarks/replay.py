@@ -234,7 +234,7 @@ def replay(
     methods: Sequence[str],
     until: float,
     delta: float,
-    worth: float = Goal.worth,
+    worth: float,
 ) -> dict[str, Any]:
     """`methods` on one split."""
     costs = _costs(rows)
@@ -246,7 +246,13 @@ def replay(
         "five": lambda: five_shares(one, costs),
     }
     best = advised(one.truth, one.targets)
-    return {"seed": seed, "best": best, **{name: ways[name]() for name in methods}}
+    how = {"seed": seed, "delta": delta, "worth": worth, "best": best}
+    return {**how, **{name: ways[name]() for name in methods}}
+
+
+def asked_of(row: dict[str, Any]) -> tuple[float | None, float | None]:
+    """What ended the adaptive search of a replay that is kept: others are not mixed with it."""
+    return row.get("delta"), row.get("worth")
 
 
 def _costs(rows: Sequence[CellResult]) -> tuple[float, float]:
@@ -306,10 +312,10 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [row for row in read_table(arguments.table) if row.status == "done"]
     targets = tuple(Amount(value, "examples") for value in arguments.targets)
-    found = {}
+    found, ends = {}, (arguments.delta, arguments.worth)
     if arguments.out is not None and arguments.out.exists():
         lines = arguments.out.read_text(encoding="utf-8").splitlines()
-        found = {one["seed"]: one for one in map(json.loads, lines)}
+        found = {one["seed"]: one for one in map(json.loads, lines) if asked_of(one) == ends}
     for seed in range(arguments.first, arguments.first + arguments.replays):
         if seed in found and set(arguments.methods) <= set(found[seed]):
             continue

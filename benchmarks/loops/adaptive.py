@@ -45,8 +45,5 @@ def _advice(command: list[str], targets: Sequence[float]) -> list[dict[str, floa
     """The recommended share at each target, as its user asks for it."""
     asked = [word for target in targets for word in ("--budget", f"{target:g}")]
     told = subprocess.run([*command, *asked, "--json"], check=True, capture_output=True, text=True)
-    answers = json.loads(told.stdout)
-    return [
-        {"budget": one["budget"], "share": one["share"]}
-        for one in (answers if isinstance(answers, list) else answers["advice"])
-    ]
+    answers = json.loads(told.stdout)["advice"]
+    return [{"budget": one["budget"], "share": one["share"]} for one in answers]

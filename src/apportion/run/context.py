@@ -80,7 +80,8 @@ def find_bodies(dotted: str) -> Bodies:
 def warm_up(dotted: str, stage: Stage) -> None:
     """Import what a stage needs, so that no stage's time counts the imports.
 
-    peft takes as long to import as torch and transformers together, so it waits for an adapter.
+    peft takes as long to import as torch and transformers together, so it waits for a stage that
+    trains one; a worker that begins by answering with an adapter counts it once, in that stage.
     """
     if dotted == DEFAULT_BODIES and stage.kind != "score":
         import torch  # noqa: F401
