@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from apportion.models.template import Template
     from apportion.training.kto import KtoRows
-    from apportion.training.loop import StepLog
+    from apportion.training.steps import StepLog
     from apportion.training.trl.columns import Columns
 
 STEPS = "steps.jsonl"
@@ -182,7 +182,7 @@ def _by_trl(context: Context, method: Any, examples: Sequence[Any]) -> Mapping[s
     """Train with TRL, in this process or through `accelerate launch`, going on after a crash."""
     from apportion.models.resolve import resolve_model
     from apportion.models.template import load_tokenizer, make_template
-    from apportion.training.loop import StepLog
+    from apportion.training.steps import StepLog
     from apportion.training.trl.installed import require_trl
     from apportion.training.trl.job import Job, run_job
     from apportion.training.trl.launch import ACCELERATE, launched

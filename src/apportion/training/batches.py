@@ -100,6 +100,24 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> Batch:
     )
 
 
+def to_device(lists: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Whole numbers as tensors; to a GPU in one copy that nobody waits for."""
+    if device.type == "cpu":
+        return tuple(torch.tensor(list(numbers), dtype=torch.long) for numbers in lists)
+    together = torch.tensor([number for numbers in lists for number in numbers], dtype=torch.long)
+    if device.type == "cuda":
+        together = together.pin_memory()
+    return torch.split(together.to(device, non_blocking=True), [len(some) for some in lists])
+
+
+def numbers_like(values: Sequence[Any], like: torch.Tensor) -> torch.Tensor:
+    """`values` where `like` is and in its precision; to a GPU in a copy that nobody waits for."""
+    found = torch.tensor(values, dtype=like.dtype)
+    if like.device.type == "cuda":
+        found = found.pin_memory()
+    return found.to(like.device, non_blocking=True)
+
+
 @contextmanager
 def _only_at(head: nn.Module, place: torch.Tensor) -> Iterator[None]:
     """Within: `head` computes logits at the flat positions `place` alone, as one row (1, N, V)."""

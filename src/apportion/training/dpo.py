@@ -23,11 +23,12 @@ from apportion.config.recipe import PreferenceRecipe
 from apportion.data.records import Pair
 from apportion.errors import StageError
 from apportion.models.template import Template
-from apportion.training.batches import Row, encode, sequence_logps
-from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.batches import Row, encode, numbers_like, sequence_logps
+from apportion.training.loop import Loss, fit
 from apportion.training.modes import evaluating
 from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
+from apportion.training.steps import OnStep, StepLog
 from apportion.training.trajectory import Leg
 
 PairRows = tuple[Row, Row]
@@ -146,7 +147,7 @@ class DpoObjective:
     ) -> tuple[torch.Tensor, Means]:
         both = logps.view(-1, 2)
         w, l_ = both[:, 0], both[:, 1]
-        fixed = torch.tensor([self.reference[index] for index in micro]).to(w)
+        fixed = numbers_like([self.reference[index] for index in micro], w)
         margin = self.beta * ((w - fixed[:, 0]) - (l_ - fixed[:, 1]))
         share = 1.0 / len(batch)
         with torch.no_grad():

@@ -27,11 +27,12 @@ from apportion.config.recipe import KtoRecipe, PreferenceRecipe
 from apportion.data.records import Label
 from apportion.errors import StageError, StudyError
 from apportion.models.template import Template
-from apportion.training.batches import Row, sequence_logps
-from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.batches import Row, numbers_like, sequence_logps
+from apportion.training.loop import Loss, fit
 from apportion.training.modes import evaluating
 from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
+from apportion.training.steps import OnStep, StepLog
 from apportion.training.trajectory import Leg
 
 Reference = tuple[Sequence[float], Sequence[float]]  # log p of matched, of mismatched responses
@@ -226,11 +227,11 @@ class KtoObjective:
         policy, kto, desirable = logps, self.kto, self.rows.desirable
         share = 1.0 / -(-len(batch) // self.rows.group_size)  # of the step's groups
         fixed, other = (
-            torch.tensor([logp[index] for index in micro]).to(policy) for logp in self.reference
+            numbers_like([logp[index] for index in micro], policy) for logp in self.reference
         )
         with torch.no_grad():
             kl = (before - other).mean().clamp(min=0)
-        wanted = torch.tensor([desirable[index] for index in micro], device=policy.device)
+        wanted = numbers_like([desirable[index] for index in micro], policy) > 0
         gain = torch.where(wanted, policy - fixed - kl, kl - (policy - fixed))
         weight = torch.where(wanted, kto.desirable_weight, kto.undesirable_weight)
         loss = (weight * (1 - torch.sigmoid(kto.beta * gain))).mean() * share
@@ -270,8 +271,8 @@ def _means(
         ("rejected", ~wanted, len(batch) - n_wanted),
     ):
         if n:  # no mean of nothing
-            found[f"{name}_logp"] = logps[chosen].sum() / n
-            found[f"{name}_reward"] = rewards[chosen].sum() / n
+            found[f"{name}_logp"] = torch.where(chosen, logps, 0.0).sum() / n
+            found[f"{name}_reward"] = torch.where(chosen, rewards, 0.0).sum() / n
     if "chosen_logp" in found and "rejected_logp" in found:
         found["margin"] = found["chosen_reward"] - found["rejected_reward"]
     return found

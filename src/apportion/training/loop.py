@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -24,26 +23,12 @@ from apportion.errors import StageError, StudyError
 from apportion.models.policy import adapters_of
 from apportion.training.batches import micro_batches, token_passes
 from apportion.training.modes import evaluating
+from apportion.training.steps import OnStep, Records, Step, StepLog
 from apportion.training.trajectory import Leg
-
-
-@dataclass(frozen=True, slots=True)
-class StepLog:
-    """One optimiser step. `loss`: of its effective batch, before the step; `lr`: the rate used;
-    `grad_norm`: before clipping; `tokens`: prompt and response tokens it saw, without padding."""
-
-    step: int
-    loss: float
-    lr: float
-    grad_norm: float
-    tokens: int
-    extra: dict[str, float] = field(default_factory=dict)
-
 
 # (indices of one forward pass, indices of its effective batch) -> (its part of the loss, and parts
 # of named means to be summed over the effective batch)
 Loss = Callable[[Sequence[int], Sequence[int]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
-OnStep = Callable[[StepLog, int], None]
 Schedule = Sequence[Sequence[Sequence[int]]]  # steps of forward passes of examples' indices
 
 _NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
@@ -84,7 +69,7 @@ def fit(
         scheduler = _scheduler(optimizer, recipe, len(schedule))
     else:
         scheduler = leg.begin(model, optimizer, len(schedule))
-    logs = []
+    records = Records(len(schedule), constants or {}, on_step)
     with _training_state(model, seed):
         for step, passes in enumerate(schedule):
             batch = [index for micro in passes for index in micro]
@@ -94,25 +79,15 @@ def fit(
                 loss.backward()  # type: ignore[no-untyped-call]
                 parts.append({"loss": loss.detach(), **means})
             norm = nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm)
-            sums = {name: sum(float(part[name]) for part in parts) for name in parts[0]}
-            log = StepLog(
-                step=step + 1,
-                loss=sums.pop("loss"),
-                lr=float(scheduler.get_last_lr()[0]),
-                grad_norm=float(norm),
-                tokens=sum(lengths[index] for index in batch),
-                extra=sums | (constants or {}),
-            )
-            check_finite(log, len(schedule))
+            tokens = sum(lengths[index] for index in batch)
+            now = Step(step + 1, float(scheduler.get_last_lr()[0]), tokens, parts, norm)
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad(set_to_none=True)
-            logs.append(log)
-            if on_step is not None:
-                on_step(log, len(schedule))
+            records.add(now)
     if leg is not None:
         leg.end(model, optimizer)
-    return logs
+    return records.all()
 
 
 def enough_examples(lengths: Sequence[int]) -> None:
@@ -134,9 +109,9 @@ def schedule_of(
     """Steps of forward passes of examples' indices; arguments as for `fit`."""
     size = recipe.micro_batch_size
     return [
-        micro_batches(batch, lengths, size, cpu=cpu)
-        if size or costs is None
-        else token_passes(batch, costs)
+        token_passes(batch, costs)
+        if cpu and costs is not None and not size
+        else micro_batches(batch, lengths, size, cpu=cpu)
         for batch in effective_batches(len(lengths), recipe, seed)
     ]
 
@@ -148,17 +123,6 @@ def effective_batches(n: int, recipe: StageRecipe, seed: int) -> Iterator[list[i
         order = torch.randperm(n, generator=stream).tolist()
         for begin in range(0, n, recipe.batch_size):
             yield order[begin : begin + recipe.batch_size]
-
-
-def check_finite(log: StepLog, steps: int) -> None:
-    """StageError where loss or gradient norm is not a finite number."""
-    for name, value in (("loss", log.loss), ("gradient norm", log.grad_norm)):
-        if not math.isfinite(value):
-            raise StageError(
-                f"the {name} is {value} at step {log.step} of {steps}.",
-                field="recipe.learning_rate",
-                mend="lower the learning rate, or raise the warm-up.",
-            )
 
 
 @contextmanager

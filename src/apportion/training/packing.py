@@ -9,72 +9,30 @@
 | positions | place of each token in its own sequence | (1, N) |
 
 Every product with weights sees N tokens instead of rows times the longest. Attention alone is
-computed sequence by sequence: the second of a group sees the beginning and itself, never the first.
-The mathematics is that of padded rows; only the order of sums differs. In the last layer, what no
-response token is predicted from is not computed behind the attention.
+computed per sequence, in blocks on a CPU (`blocks.py`), by one kernel on a GPU (`varlen.py`): the
+second of a group sees the beginning and itself, never the first. The mathematics is that of padded
+rows; only the order of sums differs. In the last layer, what no response token is predicted from
+is not computed behind the attention.
 
-Used on a CPU, by models whose attention can be exchanged (transformers' attention interface); every
-other model and device gets padded rows. Whether a model really can is tried out on a few tokens.
+Used for models whose attention can be exchanged (transformers' attention interface), on a GPU
+where it computes in 16 bits; every other model gets padded rows. Whether a model really can is
+tried out on a few tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from apportion.models.policy import causal_lm
-from apportion.training.batches import Batch, Row, collate, token_logps
+from apportion.training import blocks, varlen
+from apportion.training.attention import Span, Unsuited
+from apportion.training.batches import Batch, Row, collate, to_device, token_logps
 from apportion.training.modes import evaluating
-
-_NAME = "apportion_packed"
-
-
-class _Unsuited(Exception):
-    """The model asks its attention for something that packing does not know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Tokens of a group; `own_b` is 0 where it has one sequence."""
-
-    common: int
-    own_a: int
-    own_b: int
-
-    @property
-    def total(self) -> int:
-        return self.common + self.own_a + self.own_b
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the groups lie in a row. `masks`: per group with two sequences, which of the
-    beginning and itself each token of the second sees, (b, c + b); `places`: the flat positions
-    that a response token is predicted from, in order, each once."""
-
-    spans: tuple[Span, ...]
-    masks: tuple[torch.Tensor | None, ...]
-    positions: torch.Tensor
-    places: torch.Tensor
-
-    @contextmanager
-    def within(self, lm: Any) -> Iterator[dict[str, Any]]:
-        """Within: attention follows this layout, and the last layer leaves out what is not used."""
-        config = lm.config.get_text_config()
-        before = config._attn_implementation
-        _register()
-        with ExitStack() as stack:
-            config._attn_implementation = _NAME
-            stack.callback(setattr, config, "_attn_implementation", before)
-            for module in _behind_attention(lm):
-                stack.enter_context(_only_for(module, self.places))
-            yield {"position_ids": self.positions, "packed_layout": self}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,124 +70,56 @@ def _span(group: Sequence[Row]) -> Span:
     return Span(same, len(first) - same, len(second) - same)
 
 
-def pack(groups: Sequence[Sequence[Row]], *, device: torch.device) -> Batch:
-    """Groups of one or two sequences in one row; the batch's sequences are in the groups' order."""
-    ids: list[int] = []
-    positions: list[int] = []
-    place: list[int] = []
-    target: list[int] = []
-    owner: list[int] = []
-    spans = tuple(_span(group) for group in groups)
-    masks: list[torch.Tensor | None] = []
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """A packed row as whole numbers: see `Batch` and the table above."""
+
+    spans: list[Span]
+    ids: list[int]
+    positions: list[int]
+    place: list[int]
+    target: list[int]
+    owner: list[int]
+    n_rows: int
+
+
+def lists_of(groups: Sequence[Sequence[Row]]) -> Lists:
+    """Groups of one or two sequences in one row; the sequences are in the groups' order."""
+    spans = [_span(group) for group in groups]
+    found = Lists(spans, [], [], [], [], [], sum(map(len, groups)))
     n_rows = 0
     for group, span in zip(groups, spans, strict=True):
-        begin = len(ids)
+        begin = len(found.ids)
         for which, row in enumerate(group):
             # where the sequence's own tokens lie, less their positions in the sequence
             own = begin + which * span.own_a
             fresh = span.common if which else 0
-            ids.extend(row.ids[fresh:])
-            positions.extend(range(fresh, len(row.ids)))
+            found.ids.extend(row.ids[fresh:])
+            found.positions.extend(range(fresh, len(row.ids)))
             for at in range(row.start - 1, len(row.ids) - 1):
-                place.append((begin if at < span.common else own) + at)
-            target.extend(row.ids[row.start :])
-            owner.extend([n_rows] * row.n_response)
+                found.place.append((begin if at < span.common else own) + at)
+            found.target.extend(row.ids[row.start :])
+            found.owner.extend([n_rows] * row.n_response)
             n_rows += 1
-        sees = torch.ones(span.own_b, span.common + span.own_b, dtype=torch.bool, device=device)
-        masks.append(sees.tril(span.common) if span.own_b else None)
-    places = torch.tensor(sorted(set(place)), device=device)
-    layout = Layout(spans, tuple(masks), torch.tensor([positions], device=device), places)
-    return Batch(
-        torch.tensor([ids], device=device),
-        torch.tensor(place, device=device),
-        torch.tensor(target, device=device),
-        torch.tensor(owner, device=device),
-        n_rows=n_rows,
-        packed=layout,
-    )
+    return found
 
 
-def _attend(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    packed_layout: Layout | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    is_causal: bool | None = None,
-    **more: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of transformers' interface over one packed row: (1, N, heads, head size)."""
-    known = {"position_ids", "use_cache", "cache_position", "output_attentions"}
-    asked = {name for name, given in more.items() if given is not None} - known
-    if packed_layout is None or attention_mask is not None or asked or dropout:
-        raise _Unsuited(str(asked))
-    repeats = query.shape[1] // key.shape[1]
-    if repeats > 1:
-        key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
-    attend = partial(nn.functional.scaled_dot_product_attention, scale=scaling)
-    sizes = [n for s in packed_layout.spans for n in (s.common + s.own_a, s.own_b) if n]
-    parts = zip(*(torch.split(x, sizes, dim=2) for x in (query, key, value)), strict=True)
-    found = []
-    for span, mask in zip(packed_layout.spans, packed_layout.masks, strict=True):
-        q, k, v = next(parts)
-        found.append(attend(q, k, v, is_causal=True))
-        if mask is not None:
-            q, *own = next(parts)
-            k, v = (
-                torch.cat([first[:, :, : span.common], second], dim=2)
-                for first, second in zip((k, v), own, strict=True)
-            )
-            found.append(attend(q, k, v, attn_mask=mask))
-    return torch.cat(found, dim=2).transpose(1, 2), None
-
-
-def _register() -> None:
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(_NAME, _attend)
-
-
-def _behind_attention(lm: Any) -> list[nn.Module]:
-    """The modules of the last layer whose outputs at a place matter to that place alone."""
-    layers = getattr(lm.base_model, "layers", None)
-    last = layers[-1] if isinstance(layers, nn.ModuleList) and len(layers) else None
-    mlp = getattr(last, "mlp", None)
-    return [mlp] if isinstance(mlp, nn.Module) else []
-
-
-@contextmanager
-def _only_for(module: nn.Module, places: torch.Tensor) -> Iterator[None]:
-    """Within: `module` is computed at the flat positions `places`, and 0 at all others."""
-    full: list[int] = []
-
-    def pick(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        full.append(inputs[0].shape[1])
-        return (inputs[0].index_select(1, places), *inputs[1:])
-
-    def put_back(_: nn.Module, inputs: Any, out: torch.Tensor) -> torch.Tensor:
-        whole = out.new_zeros(1, full.pop(), out.shape[2])
-        return whole.index_copy(1, places, out)
-
-    handles = (
-        module.register_forward_pre_hook(pick),
-        module.register_forward_hook(put_back),
-    )
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def pack(groups: Sequence[Sequence[Row]], *, device: torch.device) -> Batch:
+    """One batch of groups of one or two sequences, packed."""
+    row = lists_of(groups)
+    layouts: Any = varlen if device.type == "cuda" else blocks
+    layout = layouts.layout_of(row.spans, row.positions, sorted(set(row.place)), device)
+    ids, place, target, owner = to_device([row.ids, row.place, row.target, row.owner], device)
+    return Batch(ids.unsqueeze(0), place, target, owner, row.n_rows, layout)
 
 
 def can_pack(model: nn.Module) -> bool:
     """Whether `model`, where it is, gives the same for packed sequences as for padded ones."""
     lm = causal_lm(model)
-    on_cpu = next(lm.parameters()).device.type == "cpu"
-    if not on_cpu or not getattr(lm, "_supports_attention_backend", False):
+    device = next(lm.parameters()).device
+    if not getattr(lm, "_supports_attention_backend", False):
+        return False
+    if device.type != "cpu" and not varlen.can_compute(device, lm.config.dtype):
         return False
     config = lm.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -248,7 +138,7 @@ def _same_when_packed(model: nn.Module, vocabulary: int) -> bool:
     with evaluating(model), torch.no_grad():
         try:
             packed = token_logps(model, pack(groups, device=device))
-        except (_Unsuited, TypeError, RuntimeError):
+        except (Unsuited, TypeError, RuntimeError):
             return False
         wanted = token_logps(model, plain)
     rough = causal_lm(model).config.dtype in (torch.bfloat16, torch.float16)

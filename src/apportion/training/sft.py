@@ -22,10 +22,11 @@ from torch import nn
 from apportion.config.recipe import SftRecipe
 from apportion.data.records import Demonstration
 from apportion.models.template import Template
-from apportion.training.batches import Row, encode, token_logps
-from apportion.training.loop import Loss, OnStep, StepLog, fit
+from apportion.training.batches import Row, encode, numbers_like, token_logps
+from apportion.training.loop import Loss, fit
 from apportion.training.objective import Groups, Indices, Means
 from apportion.training.packing import Batches, batches_for
+from apportion.training.steps import OnStep, StepLog
 from apportion.training.trajectory import Leg
 
 
@@ -89,8 +90,7 @@ class SftObjective:
     def loss(
         self, logps: torch.Tensor, before: torch.Tensor | None, micro: Indices, batch: Indices
     ) -> tuple[torch.Tensor, Means]:
-        weight = torch.tensor(self.shares(micro, batch), dtype=logps.dtype, device=logps.device)
-        return -(logps * weight).sum(), {}
+        return -(logps * numbers_like(self.shares(micro, batch), logps)).sum(), {}
 
 
 def sft_objective(
@@ -124,7 +124,7 @@ def sft_loss(
     def loss_of(micro: Indices, batch: Indices) -> tuple[torch.Tensor, Means]:
         tokens = batches.of(told.groups(micro))
         logps = token_logps(model, tokens)
-        shares = torch.tensor(told.shares(micro, batch), dtype=logps.dtype, device=logps.device)
+        shares = numbers_like(told.shares(micro, batch), logps)
         return -(logps * shares[tokens.row]).sum(), {}
 
     return loss_of

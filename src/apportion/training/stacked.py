@@ -29,11 +29,12 @@ from apportion.config.recipe import StageRecipe
 from apportion.errors import StageError
 from apportion.models.stack import Chain
 from apportion.training.batches import Batch, sequence_logps
-from apportion.training.loop import OnStep, StepLog, check_finite, rates
+from apportion.training.loop import rates
 from apportion.training.modes import evaluating
 from apportion.training.objective import Groups, Objective
 from apportion.training.packing import Batches
 from apportion.training.stacked_weights import Sizes, StackedWeights
+from apportion.training.steps import OnStep, StepLog, check_finite
 
 
 @dataclass

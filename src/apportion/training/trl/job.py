@@ -28,7 +28,7 @@ from apportion.models.device import on_own_device
 from apportion.models.policy import load_policy, prepare_for_training, save_trained
 from apportion.models.resolve import resolve_model
 from apportion.models.template import load_tokenizer
-from apportion.training.loop import OnStep
+from apportion.training.steps import OnStep
 from apportion.training.trl.columns import Columns
 from apportion.training.trl.settings import Settings
 

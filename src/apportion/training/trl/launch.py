@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from apportion.errors import ApportionError, StageError, StudyError
-from apportion.training.loop import StepLog
+from apportion.training.steps import StepLog
 from apportion.training.trl.job import OUT, PROGRESS, run_job
 
 #: Arguments for `accelerate launch`, such as `--num_processes 4`; unset or empty: this process.

@@ -23,7 +23,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from apportion.errors import StageError
 from apportion.models.policy import causal_lm
-from apportion.training.loop import OnStep, StepLog, check_finite
+from apportion.training.steps import OnStep, StepLog, check_finite
 from apportion.training.trl.columns import Columns, lengths_of
 from apportion.training.trl.installed import require_tracker, require_trl
 from apportion.training.trl.settings import Settings, arguments, steps
