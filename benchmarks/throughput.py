@@ -39,6 +39,7 @@ from apportion.training.packing import batches_for
 from apportion.training.sft import sft_loss
 
 SANDBOX = "sandbox:small"
+SIZES = ("tiny", "small", "medium")
 # of random weights: speed does not depend on them
 SCRATCH = {
     "135M": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
@@ -115,7 +116,7 @@ class Bench:
     """One model, and both sides of every comparison on it."""
 
     def __init__(self, size: str, batch: int) -> None:
-        ref = resolve_model(SANDBOX)
+        ref = resolve_model(f"sandbox:{size}" if size in SIZES else SANDBOX)
         self.tokenizer = load_tokenizer(ref)
         self.template = make_template(ref, self.tokenizer)
         self.base = _scratch(SCRATCH[size]) if size in SCRATCH else load_base(ref, dtype="float32")
@@ -262,7 +263,7 @@ def profile(bench: Bench, data: Data, method: str) -> Iterator[str]:
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--short", action="store_true", help="one size, one share, few steps")
-    asked.add_argument("--size", nargs="+", default=["small"], choices=["small", *SCRATCH])
+    asked.add_argument("--size", nargs="+", default=["small"], choices=[*SIZES, *SCRATCH])
     asked.add_argument("--share", nargs="+", type=float, default=[0.25, 0.5, 0.75])
     asked.add_argument("--method", nargs="+", default=["sft", "dpo", "kto", "generate"])
     asked.add_argument("--examples", type=int, default=96)
