@@ -2,17 +2,19 @@
 
     python benchmarks/gpu_step.py [--length 256] [--batch 16] [--share 0.5] [--steps 40]
 
-A model of the shape of SmolLM2-135M with random weights, in bfloat16 over 32-bit weights; the same
-examples, batches and order on every side, all of a batch in one pass. TRL gets bf16, no gradient
-checkpointing, the fused optimiser and precomputed log-probabilities of the reference.
-Milliseconds a step (median, mean), tokens per second, peak memory, and the loss of the first and
-last step, which must agree. `gpu_graphs.py` is an experiment and not part of the package.
+A model of the shape of SmolLM2-135M (or Llama 3.2 1B) with random weights, in bfloat16 over 32-bit
+weights; the same examples, batches and order on every side, all of a batch in one pass. TRL gets
+bf16, no gradient checkpointing, the fused optimiser and precomputed log-probabilities of the
+reference. Milliseconds a step (median; mean, with what is recorded or compiled after the first
+steps), tokens per second, peak memory, and the loss of the first and last step, which must agree.
+`compiled` (torch.compile, layer by layer) is not part of the package.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import math
 import statistics
 import tempfile
 import time
@@ -27,12 +29,18 @@ from throughput import SANDBOX, SCRATCH, Data, made_up
 
 from apportion.config.recipe import PreferenceRecipe, SftRecipe, StageRecipe
 from apportion.models.policy import causal_lm, prepare_for_training
+from apportion.training import graphs
+from apportion.training.batches import sequence_logps
 from apportion.training.dpo import DpoObjective, dpo_loss
 from apportion.training.loop import fit
 from apportion.training.packing import Batches
+from apportion.training.recorder import Recorder
 from apportion.training.sft import SftObjective, sft_loss
 from apportion.training.steps import StepLog
 
+# Llama 3.2 1B's shape: so large that the GPU, not the processor, is what is waited for
+SHAPES = {**SCRATCH, "1B": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
+          "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}}  # fmt: skip
 WARM = 6  # steps that are left out of the rates
 
 
@@ -74,7 +82,7 @@ def scratch(size: str) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(tie_word_embeddings=True, max_position_embeddings=8192, **SCRATCH[size])
+    config = LlamaConfig(tie_word_embeddings=True, max_position_embeddings=8192, **SHAPES[size])
     model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
     model.config.dtype = torch.bfloat16
     return model
@@ -86,33 +94,43 @@ def recipe_for(method: str, batch: int) -> Any:
 
 
 def ours(base: Any, method: str, data: Data, batch: int, how: str) -> Side:
-    """`how`: padded, packed, graphs; with `compiled` in it, the layers are compiled first."""
+    """`how`: padded, packed, graphs; with `compiled` in it, the layers are compiled first; with
+    `anyway`, passes are recorded however large they are."""
     model: Any = prepare_for_training(copy.deepcopy(base), None, seed=0).to("cuda")
     if "compiled" in how:
         torch._dynamo.config.cache_size_limit = 64
         for layer in causal_lm(model).base_model.layers:
             layer.compile(dynamic=True)
     recipe: StageRecipe = recipe_for(method, batch)
-    fixed = [(-1000.0, -1000.0)] * len(data.pairs)
+    if "anyway" in how:
+        graphs.LAUNCH_BOUND = math.inf
+    recorder = Recorder(model) if "graphs" in how else None
+    batches = Batches("padded" not in how, 0, torch.device("cuda"), recorder)
+    fixed = reference(model, data, batches) if method == "dpo" else []
     told: Any = (
         SftObjective(data.rows, "token")
         if method == "sft"
         else DpoObjective(data.pairs, fixed, 0.1)
     )
-    batches = Batches("padded" not in how, 0, torch.device("cuda"))
-    if "graphs" in how:
-        from gpu_graphs import Graphed
-
-        loss: Any = Graphed(model, told)
-    elif method == "sft":
+    if method == "sft":
         loss = sft_loss(model, data.rows, "token", batches)
     else:
         loss = dpo_loss(model, data.pairs, fixed, 0.1, batches)
     costs = batches.costs(told.groups(range(len(told.lengths))))
     torch.cuda.reset_peak_memory_stats()
     ticks = Ticks()
-    logs = fit(model, loss, told.lengths, recipe, seed=0, on_step=ticks, costs=costs)
+    logs = fit(model, loss, told.lengths, recipe, seed=0, on_step=ticks, costs=costs,
+               expect=batches.expecting(told))  # fmt: skip
     return ticks.side(logs)
+
+
+def reference(model: Any, data: Data, batches: Batches) -> list[tuple[float, float]]:
+    """log p of chosen and rejected before training, as TRL computes it before its first step."""
+    found: list[float] = []
+    with torch.no_grad():
+        for begin in range(0, len(data.pairs), 16):
+            found += sequence_logps(model, batches.of(data.pairs[begin : begin + 16])).tolist()
+    return list(zip(found[::2], found[1::2], strict=True))
 
 
 def theirs(base: Any, method: str, data: Data, batch: int) -> Side:
@@ -162,6 +180,7 @@ def show(name: str, made: Callable[[], Side], base: float | None) -> float | Non
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--size", default="135M", choices=list(SHAPES))
     asked.add_argument("--length", type=int, nargs="+", default=[256], help="mean tokens of a row")
     asked.add_argument("--batch", type=int, default=16)
     asked.add_argument("--share", type=float, default=0.5, help="the prompt's part")
@@ -173,10 +192,10 @@ def main() -> None:
     given = asked.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("no GPU here")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    print(f"{given.size} on {torch.cuda.get_device_name()}, torch {torch.__version__}")
     heads = ("median ms", "mean", "tokens/s", "times", "first s", "peak MB")
     print(f"{'':24}" + "".join(f"{head:>9}" for head in heads) + "  loss, first and last")
-    base = scratch("135M")
+    base = scratch(given.size)
     for length in given.length:
         data = made_up(given.steps * given.batch, length, given.share, 500, given.batch)
         for method in given.method:

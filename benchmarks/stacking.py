@@ -70,7 +70,7 @@ class Bench:
         told, recipe, seconds = self.objective(method), self.recipes[method], 0.0
         for seed in range(k):
             model = prepare_for_training(self.base(), self.lora, seed=seed)
-            batches = batches_for(model, pad=self.tokenizer.pad_token_id)
+            batches = batches_for(model, pad=self.tokenizer.pad_token_id, training=True)
             loss = (
                 sft_loss(model, told.rows, told.weighting, batches)
                 if method == "sft"
@@ -78,8 +78,12 @@ class Bench:
             )
             costs = batches.costs(told.groups(range(len(told.lengths))))
 
-            def work(model: Any = model, loss: Any = loss, costs: Any = costs, seed: int = seed):
-                fit(model, loss, told.lengths, recipe, seed=seed, costs=costs)
+            def work(
+                model: Any = model, loss: Any = loss, costs: Any = costs, seed: int = seed,
+                batches: Any = batches,
+            ):  # fmt: skip
+                fit(model, loss, told.lengths, recipe, seed=seed, costs=costs,
+                    expect=batches.expecting(told))  # fmt: skip
 
             seconds += self.timed(work)
         return seconds

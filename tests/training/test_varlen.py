@@ -94,6 +94,7 @@ def test_on_a_gpu_packed_is_padded():
     config = LlamaConfig(vocab_size=50, hidden_size=128, intermediate_size=256,
         num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)  # fmt: skip
     model = LlamaForCausalLM(config).to(device, torch.bfloat16).eval()
+    model.config.dtype = torch.bfloat16
     assert can_pack(model)
     groups = [[Row((5, 6, 7), 1)], [A, B]]
     found = sequence_logps(model, pack(groups, device=device))

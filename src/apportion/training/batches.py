@@ -17,7 +17,7 @@ nor position ids are needed; the loss is told where it is by position, never by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -59,7 +59,8 @@ def encode(
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sequences as tensors; see the table above."""
+    """Sequences as tensors; see the table above. `states`: computes the state of every token before
+    the output layer, where that is not left to the model itself."""
 
     ids: torch.Tensor
     place: torch.Tensor
@@ -67,6 +68,7 @@ class Batch:
     row: torch.Tensor
     n_rows: int
     packed: Packed | None = None
+    states: Callable[[], torch.Tensor] | None = None
 
 
 class Packed(Protocol):
@@ -140,16 +142,29 @@ def token_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
     """
     lm = causal_lm(model)
     head = lm.get_output_embeddings()
+    if batch.states is not None:
+        return _from_states(lm, batch.states(), batch)
     packed = nullcontext({}) if batch.packed is None else batch.packed.within(lm)
     if wants_chunks(lm, len(batch.target)):
-        with _precision(lm):
+        with precision(lm):
             with states_before(head, batch.place) as states, packed as more:
                 lm(input_ids=batch.ids, use_cache=False, **more)
             vocabulary = lm.config.get_text_config().vocab_size
             return chunked_logps(head, states[0], batch.target, vocabulary)
-    with _only_at(head, batch.place), _precision(lm), packed as more:
+    with _only_at(head, batch.place), precision(lm), packed as more:
         logits = lm(input_ids=batch.ids, use_cache=False, **more).logits[0]
     return logps_of(logits, batch.target)
+
+
+def _from_states(lm: Any, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The same from the states of all tokens, (N, hidden size)."""
+    head = lm.get_output_embeddings()
+    wanted = states.index_select(0, batch.place)
+    with precision(lm):
+        if wants_chunks(lm, len(batch.target)):
+            vocabulary = lm.config.get_text_config().vocab_size
+            return chunked_logps(head, wanted, batch.target, vocabulary)
+        return logps_of(head(wanted), batch.target)
 
 
 def sequence_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -159,11 +174,12 @@ def sequence_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
     return zeros.index_add(0, batch.row, per_token)
 
 
-def _precision(lm: Any) -> AbstractContextManager[Any]:
-    """Autocast where float32 weights belong to a bfloat16 model (see `prepare_for_training`)."""
+def precision(lm: Any, *, cache: bool = True) -> AbstractContextManager[Any]:
+    """Autocast where float32 weights belong to a bfloat16 model (see `prepare_for_training`).
+    `cache`: whether a weight is rounded once for all its uses."""
     weight = next(lm.parameters())
     if lm.config.dtype == torch.bfloat16 and weight.dtype == torch.float32:
-        return torch.autocast(weight.device.type, dtype=torch.bfloat16)
+        return torch.autocast(weight.device.type, dtype=torch.bfloat16, cache_enabled=cache)
     return nullcontext()
 
 

@@ -108,7 +108,7 @@ def train_dpo(
     Raises StageError where nothing is left, or loss or gradient is not finite.
     """
     told = dpo_objective(template, pairs, recipe, reference=reference, max_length=max_length)
-    batches = batches_for(model, pad=tokenizer.pad_token_id)
+    batches = batches_for(model, pad=tokenizer.pad_token_id, training=True)
     return fit(
         model,
         dpo_loss(model, told.rows, told.reference, recipe.beta, batches),
@@ -118,6 +118,7 @@ def train_dpo(
         on_step=on_step,
         leg=leg,
         constants={"dropped": float(told.dropped)},
+        expect=batches.expecting(told),
         costs=batches.costs(told.rows),
     )
 

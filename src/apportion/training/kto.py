@@ -173,9 +173,10 @@ def train_kto(
     Raises StageError where fewer than two labels are left, or loss or gradient is not finite.
     """
     enough_labels(rows)
+    batches = batches_for(model, pad=tokenizer.pad_token_id, training=True)
     return fit(
         model,
-        kto_loss(model, rows, reference, kto, batches_for(model, pad=tokenizer.pad_token_id)),
+        kto_loss(model, rows, reference, kto, batches),
         [len(row.ids) for row in rows.matched],
         recipe,
         seed=seed,
@@ -183,6 +184,7 @@ def train_kto(
         leg=leg,
         constants={"dropped": float(rows.dropped)},
         schedule=kto_schedule(rows, recipe),
+        expect=batches.expecting(KtoObjective(rows, reference, kto)),
     )
 
 

@@ -23,13 +23,13 @@ from apportion.errors import StageError, StudyError
 from apportion.models.policy import adapters_of
 from apportion.training.batches import micro_batches, token_passes
 from apportion.training.modes import evaluating
+from apportion.training.objective import Schedule
 from apportion.training.steps import OnStep, Records, Step, StepLog
 from apportion.training.trajectory import Leg
 
 # (indices of one forward pass, indices of its effective batch) -> (its part of the loss, and parts
 # of named means to be summed over the effective batch)
 Loss = Callable[[Sequence[int], Sequence[int]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
-Schedule = Sequence[Sequence[Sequence[int]]]  # steps of forward passes of examples' indices
 
 _NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 
@@ -46,6 +46,7 @@ def fit(
     schedule: Schedule | None = None,
     costs: Sequence[int] | None = None,
     leg: Leg | None = None,
+    expect: Callable[[Schedule], None] | None = None,
 ) -> list[StepLog]:
     """Train the trainable weights of `model` in place; one record per step.
 
@@ -55,6 +56,7 @@ def fit(
     `costs`: tokens that are computed per example, where examples are packed; empty: padded.
     `leg`: this is a part of a shared trajectory, begins where the leg before it ended, and has its
     rates in place of the recipe's.
+    `expect` is told the schedule before the first step.
     `constants` are added to every record's `extra`.
     Random streams come from `seed`; modes and the caller's random state are restored.
     Raises StageError where loss or gradient is not finite, StudyError for an unusable optimiser.
@@ -71,6 +73,9 @@ def fit(
         scheduler = leg.begin(model, optimizer, len(schedule))
     records = Records(len(schedule), constants or {}, on_step)
     with _training_state(model, seed):
+        if expect is not None:
+            expect(schedule)
+            torch.manual_seed(seed)  # it may have drawn numbers
         for step, passes in enumerate(schedule):
             batch = [index for micro in passes for index in micro]
             parts = []

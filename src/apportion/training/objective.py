@@ -15,6 +15,7 @@ from apportion.training.batches import Row
 
 Groups = Sequence[Sequence[Row]]  # one row, or two with a common beginning (see `packing.py`)
 Indices = Sequence[int]
+Schedule = Sequence[Sequence[Indices]]  # steps of forward passes of examples' indices
 Means = dict[str, torch.Tensor]
 
 

@@ -21,9 +21,9 @@ tried out on a few tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -33,18 +33,27 @@ from apportion.training import blocks, varlen
 from apportion.training.attention import Span, Unsuited
 from apportion.training.batches import Batch, Row, collate, to_device, token_logps
 from apportion.training.modes import evaluating
+from apportion.training.objective import Objective, Schedule
+
+if TYPE_CHECKING:
+    from apportion.training.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How sequences become batches: packed, or padded with the id `pad`."""
+    """How sequences become batches: packed, or padded with the id `pad`; with a `recorder`, its
+    recordings are used where they hold a batch."""
 
     packed: bool
     pad: int
     device: torch.device
+    recorder: Recorder | None = None
 
     def of(self, groups: Sequence[Sequence[Row]]) -> Batch:
         """One batch of all sequences of the groups, in their order."""
+        recorded = None if self.recorder is None else self.recorder.batch(groups)
+        if recorded is not None:
+            return recorded
         if self.packed:
             return pack(groups, device=self.device)
         rows = [row for group in groups for row in group]
@@ -54,10 +63,29 @@ class Batches:
         """Tokens that are computed per group; None where padding decides that."""
         return [_span(group).total for group in groups] if self.packed else None
 
+    def expecting(self, told: Objective) -> Callable[[Schedule], None] | None:
+        """What wants to know the schedule of a training before its first step, if anything does."""
+        recorder = self.recorder
+        if recorder is None:
+            return None
 
-def batches_for(model: nn.Module, *, pad: int) -> Batches:
-    """How sequences become batches for `model`: a function of it, of the library and the device."""
-    return Batches(can_pack(model), pad, next(model.parameters()).device)
+        def expect(schedule: Schedule) -> None:
+            micros = [micro for step in schedule for micro in step]
+            both = [(told.groups_before(micro), told.groups(micro)) for micro in micros]
+            recorder.prepare([groups for pair in both for groups in pair if groups])
+
+        return expect
+
+
+def batches_for(model: nn.Module, *, pad: int, training: bool = False) -> Batches:
+    """How sequences become batches for `model`: a function of it, of the library and the device.
+    `training`: they are trained on, and `expecting` is told their schedule."""
+    device, packed = next(model.parameters()).device, can_pack(model)
+    if training and packed and device.type == "cuda":
+        from apportion.training.recorder import Recorder
+
+        return Batches(packed, pad, device, Recorder(model))
+    return Batches(packed, pad, device)
 
 
 def _span(group: Sequence[Row]) -> Span:

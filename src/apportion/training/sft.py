@@ -49,7 +49,7 @@ def train_sft(
     Raises StageError where nothing is left, or loss or gradient is not finite.
     """
     told = sft_objective(template, demonstrations, recipe, max_length=max_length)
-    batches = batches_for(model, pad=tokenizer.pad_token_id)
+    batches = batches_for(model, pad=tokenizer.pad_token_id, training=True)
     return fit(
         model,
         sft_loss(model, told.rows, recipe.loss_weighting, batches),
@@ -59,6 +59,7 @@ def train_sft(
         on_step=on_step,
         leg=leg,
         constants={"dropped": float(told.dropped)},
+        expect=batches.expecting(told),
         costs=batches.costs([[row] for row in told.rows]),
     )
 

@@ -57,7 +57,7 @@ def layout_of(
     """The layout of groups that lie side by side in this order."""
     ends_q, ends_k, seen = sights(spans)
     shared = len(seen) > ends_q[-1]
-    bounds = [_roomy(max(b - a for a, b in pairwise(ends))) for ends in (ends_q, ends_k)]
+    bounds = [roomy(max(b - a for a, b in pairwise(ends))) for ends in (ends_q, ends_k)]
     where, at, *found = to_device([positions, places, ends_q, ends_k, seen], device)
     return Layout(
         where.unsqueeze(0),
@@ -89,7 +89,7 @@ def sights(spans: Sequence[Span]) -> tuple[list[int], list[int], list[int]]:
     return [0, *accumulate(queries)], [0, *accumulate(keys)], seen
 
 
-def _roomy(longest: int) -> int:
+def roomy(longest: int) -> int:
     """A bound that few lengths share: the kernel's launch depends on it, its result does not."""
     return int(max(128, 1 << (longest - 1).bit_length()))
 
