@@ -10,6 +10,7 @@ from torch import nn
 
 from apportion.models.policy import causal_lm
 from apportion.training.batches import Batch, to_device, token_logps
+from apportion.training.compiled import compiled, layers_of, worth_compiling
 from apportion.training.graphs import (
     Capacity,
     Recording,
@@ -30,6 +31,7 @@ class Recorder:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._recordings: list[Recording] = []
+        self.refused: list[str] = []  # why what was tried is not used
 
     @property
     def sizes(self) -> list[Capacity]:
@@ -48,15 +50,24 @@ class Recorder:
         buffers = {weight: torch.zeros_like(weight) for weight in trained}
         pool = torch.cuda.graph_pool_handle()
         lm = causal_lm(self._model)
-        try:
-            # The largest first: the others find room in its memory.
-            for size in reversed(capacities(needs)):
-                self._recordings.insert(0, Recording(lm, size, buffers, pool))
-        except RuntimeError:  # the model asks the device something midway
+        ways: list[Sequence[nn.Module]] = [()]
+        if worth_compiling(self._model, sum(one.tokens for one in needs)):
+            ways.insert(0, layers_of(self._model))
+        for layers in ways:
             self._recordings = []
-            return
-        if self._recordings and not self._same(max(passes, key=len)):
-            self._recordings = []
+            try:
+                with compiled(layers):
+                    # The largest first: the others find room in its memory.
+                    for size in reversed(capacities(needs)):
+                        self._recordings.insert(0, Recording(lm, size, buffers, pool))
+            # What cannot be compiled; a model that asks the device something midway.
+            except Exception as error:
+                self.refused.append(f"{type(error).__name__}: {error}")
+            else:
+                if not self._recordings or self._same(max(passes, key=len)):
+                    return
+                self.refused.append("a replay gives other numbers")
+        self._recordings = []
 
     def _same(self, groups: Groups) -> bool:
         """Whether a replay gives what the model gives, on one pass and but for rounding."""

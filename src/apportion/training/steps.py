@@ -53,6 +53,7 @@ class Step:
     ) -> None:
         self._step, self._lr, self._tokens = step, lr, tokens
         self._names = tuple(parts[0])
+        self.is_there = norm.device.type != "cuda"
         self._read = _read_later([norm, *(one for part in parts for one in part.values())])
 
     def log(self, constants: Mapping[str, float]) -> StepLog:
@@ -84,8 +85,8 @@ def _read_later(numbers: Sequence[torch.Tensor]) -> Callable[[], list[float]]:
 
 
 class Records:
-    """The records of a training, each made when the next step was asked of the device, so that a
-    GPU always has something to do."""
+    """The records of a training; on a GPU each is made when the next step was asked of it, so that
+    it always has something to do."""
 
     def __init__(self, steps: int, constants: Mapping[str, float], on_step: OnStep | None) -> None:
         self._steps, self._constants, self._on_step = steps, constants, on_step
@@ -93,19 +94,22 @@ class Records:
         self._last: Step | None = None
 
     def add(self, step: Step) -> None:
-        """StageError where the step before this one had a loss or gradient that is not finite."""
+        """StageError where the step before this one, or this one where its numbers are there
+        already, had a loss or gradient that is not finite."""
         self._finish()
         self._last = step
+        if step.is_there:
+            self._finish()
 
     def all(self) -> list[StepLog]:
         """Every record, the last step's too; StageError as for `add`."""
         self._finish()
-        self._last = None
         return self._logs
 
     def _finish(self) -> None:
         if self._last is not None:
             log = self._last.log(self._constants)
+            self._last = None
             check_finite(log, self._steps)
             self._logs.append(log)
             if self._on_step is not None:
