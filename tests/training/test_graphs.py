@@ -9,17 +9,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_against_independent import disturbed
+from test_against_independent import LORA, disturbed
 from test_packing import CPU, A, B, batches, rows_of
 from test_varlen import by_definition
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from apportion.config.recipe import SftRecipe
+from apportion.config.recipe import KtoRecipe, PreferenceRecipe, SftRecipe
 from apportion.models.policy import prepare_for_training
-from apportion.training import graphs, packing, varlen
+from apportion.training import packing, varlen
 from apportion.training.attention import Span
 from apportion.training.batches import Batch, Row, sequence_logps, to_device
+from apportion.training.dpo import DpoObjective, dpo_loss
 from apportion.training.graphs import Capacity, Needs, capacities, fill, launch_bound, needs_of
+from apportion.training.kto import KtoObjective, KtoRows, kto_loss, kto_schedule
 from apportion.training.loop import fit
 from apportion.training.packing import Batches, lists_of
 from apportion.training.sft import SftObjective, sft_loss
@@ -138,31 +140,39 @@ def test_what_no_recording_holds_is_packed_as_ever(tiny):
     assert made.packed is not None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-@pytest.mark.parametrize("shared", [False, True])
-def test_on_a_gpu_replays_train_as_the_model_does(shared):
-    from apportion.training.dpo import DpoObjective, dpo_loss
-    from apportion.training.recorder import Recorder
+def gpu_model(lora):
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=50, hidden_size=128, intermediate_size=256,
+        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)  # fmt: skip
+    model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
+    model.config.dtype = torch.bfloat16
+    return prepare_for_training(model, lora, seed=0).to("cuda")
 
-    device = torch.device("cuda")
-    logs = {}
+
+def gpu_rows():
     stream = torch.Generator().manual_seed(0)
-    rows = [
+    return [
         Row(tuple(torch.randint(3, 50, (20 + n % 7,), generator=stream).tolist()), 9)
         for n in range(64)
     ]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("way", ["whole", "lora", "compiled"])
+def test_on_a_gpu_replays_train_as_the_model_does(shared, way, monkeypatch):
+    from apportion.training.recorder import Recorder
+
+    monkeypatch.setattr("apportion.training.compiled.WORTH", 0 if way == "compiled" else 1e99)
+    rows = gpu_rows()
     pairs = [(row, Row((*row.ids[:12], *row.ids[5:15]), 9)) for row in rows]
+    recipe = SftRecipe(epochs=4, batch_size=8, learning_rate=1e-3)
+    logs = {}
     for recorded in (False, True):
-        torch.manual_seed(0)
-        config = LlamaConfig(vocab_size=50, hidden_size=128, intermediate_size=256,
-            num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)  # fmt: skip
-        model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
-        model.config.dtype = torch.bfloat16
-        model = prepare_for_training(model, None, seed=0).to(device)
+        model = gpu_model(LORA if way == "lora" else None)
         assert packing.can_pack(model)
         recorder = Recorder(model) if recorded else None
-        made = Batches(True, 0, device, recorder)
-        recipe = SftRecipe(epochs=4, batch_size=8, learning_rate=1e-3)
+        made = Batches(True, 0, torch.device("cuda"), recorder)
         if shared:
             told = DpoObjective(pairs, [(-40.0, -40.0)] * 64, 0.1)
             loss = dpo_loss(model, pairs, told.reference, 0.1, made)
@@ -172,9 +182,35 @@ def test_on_a_gpu_replays_train_as_the_model_does(shared):
         logs[recorded] = fit(model, loss, told.lengths, recipe, seed=0,
             costs=made.costs(told.groups(range(64))), expect=made.expecting(told))  # fmt: skip
         if recorder is not None:
+            assert recorder.refused == []
             assert len(recorder.sizes) == 1
-            assert isinstance(recorder.sizes[0], graphs.Capacity)
     for one, other in zip(logs[True], logs[False], strict=True):
         assert one.loss == pytest.approx(other.loss, rel=0.02, abs=0.02)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=0.1)
     assert logs[True][-1].loss < logs[True][0].loss - 0.05
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_kto_replays_both_its_passes():
+    from apportion.training.recorder import Recorder
+
+    rows = gpu_rows()
+    before = (*rows[1:], rows[0])
+    mixed = tuple(
+        Row((*row.ids[:9], *other.ids[9:]), 9) for row, other in zip(rows, before, strict=True)
+    )
+    labels = KtoRows(tuple(rows), mixed, tuple(n % 2 == 0 for n in range(64)), 8, 0)
+    fixed, kto = ([-40.0] * 64, [-40.0] * 64), KtoRecipe(group_size=8)
+    recipe = PreferenceRecipe(epochs=2, batch_size=8, learning_rate=1e-3)
+    logs = {}
+    for recorded in (False, True):
+        model = gpu_model(None)
+        recorder = Recorder(model) if recorded else None
+        made = Batches(True, 0, torch.device("cuda"), recorder)
+        told = KtoObjective(labels, fixed, kto)
+        logs[recorded] = fit(model, kto_loss(model, labels, fixed, kto, made), told.lengths, recipe,
+            seed=0, schedule=kto_schedule(labels, recipe), expect=made.expecting(told))  # fmt: skip
+        assert recorder is None or len(recorder.sizes) == 1
+    for one, other in zip(logs[True], logs[False], strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=0.02, abs=0.02)
+        assert one.extra["kl"] == pytest.approx(other.extra["kl"], rel=0.05, abs=0.3)
