@@ -187,7 +187,7 @@ def test_on_a_gpu_replays_train_as_the_model_does(shared, way, monkeypatch):
     for one, other in zip(logs[True], logs[False], strict=True):
         assert one.loss == pytest.approx(other.loss, rel=0.02, abs=0.02)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=0.1)
-    assert logs[True][-1].loss < logs[True][0].loss - 0.05
+    assert logs[True][-1].loss < logs[True][0].loss
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

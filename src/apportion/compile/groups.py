@@ -24,9 +24,9 @@ _ALIKE = (
     "semantics_version",
 )  # fmt: skip
 
-# What `stack: auto` stands for. On a CPU nothing waits between kernels (benchmarks/stacking.py),
-# and the numbers are then the same to the bit whatever runs beside them; on a GPU it has not been
-# measured yet whether stacking pays, so it has to be asked for.
+# What `stack: auto` stands for. On a CPU nothing waits between kernels, and the numbers are then
+# the same to the bit whatever runs beside them; on a GPU runs one after the other are replayed from
+# CUDA graphs, and twice as fast (benchmarks/stacking.py, docs/speed.md).
 AUTO = 1
 
 #: Generate stages that share a loaded engine: loading takes minutes for a large model, and scores
