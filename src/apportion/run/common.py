@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apportion.data.records import Example, ordered_digest
-from apportion.errors import DataError
+from apportion.errors import DataError, StageError
 from apportion.store.files import to_json
 from apportion.tasks.base import Task
 from apportion.tasks.registry import get_task
@@ -40,7 +40,7 @@ def task_of(spec: Mapping[str, Any]) -> Task:
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
     """Within: torch uses `threads` threads (the last bits of sums depend on it), and transformers
-    draws no bars of its own."""
+    draws no bars of its own. StageError where a GPU's memory is not enough."""
     import torch
     from transformers.utils import logging
 
@@ -49,6 +49,13 @@ def computing(threads: int) -> Iterator[None]:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise StageError(
+            f"the GPU's memory is not enough: {str(error).split('. ')[0]}.",
+            mend="where it trains, write a smaller micro_batch_size (examples of one forward pass) "
+            "in recipe.sft or recipe.preference, or trainer: trl, which needs less; where it "
+            "generates, a smaller evaluation.batch_size.",
+        ) from error
     finally:
         torch.set_num_threads(before)
         if bars:

@@ -195,10 +195,12 @@ class Recording:
         places = torch.zeros_like(self._ids)
         self._layout = Layout(places, None, ends_q, ends_k, seen, size.longest_q, size.longest_k)
         self._anchor = torch.zeros((), device=device, requires_grad=True)
-        self._attach()
-        self._record(pool)
-        for weight in buffers:
-            weight.grad = None
+        try:
+            self._attach()
+            self._record(pool)
+        finally:  # what was added up while recording is no gradient
+            for weight in buffers:
+                weight.grad = None
 
     def _record(self, pool: Any) -> None:
         stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
