@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -68,6 +69,7 @@ class Recorder:
                     return
                 self.refused.append("a replay gives other numbers")
         self._recordings = []
+        warnings.warn(f"training without CUDA graphs: {self.refused[-1]}", stacklevel=2)
 
     def _same(self, groups: Groups) -> bool:
         """Whether a replay gives what the model gives, on one pass and but for rounding."""
