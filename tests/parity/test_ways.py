@@ -48,7 +48,7 @@ def padded(patch: Any) -> None:
         patch.setattr(f"apportion.training.{module}.batches_for", unpacked)
 
 
-def unpacked(model: Any, *, pad: int) -> packing.Batches:
+def unpacked(model: Any, *, pad: int, training: bool = False) -> packing.Batches:
     return packing.Batches(False, pad, next(model.parameters()).device)
 
 
