@@ -139,7 +139,7 @@ def _run(jobs: Sequence[Job], places: Places, names: list[str], asked: argparse.
 def _drop(jobs: Sequence[Job], places: Places) -> int:
     for job in jobs:
         table = grid_table.read(places.tables, job.name)
-        wrong = [row.key for row in grid_run.stale(job, table)]
+        wrong = grid_run.stale(job, table)
         if wrong:
             grid_table.write(places.tables, job.name, grid_table.without(table, wrong))
         print(f"{job.name}: {len(wrong)} rows dropped")

@@ -234,8 +234,8 @@ def merged(ours: Table, theirs: Table) -> tuple[Table, list[str]]:
     return both, told
 
 
-def without(table: Table, keys: Iterable[str]) -> Table:
-    """The table without the rows of `keys`."""
-    gone = set(keys)
-    rows = {place: row for place, row in table.rows.items() if row.key not in gone}
-    return Table(rows, table.items, table.digest, table.weights)
+def without(table: Table, rows: Iterable[Row]) -> Table:
+    """The table without these rows; a row of the same key in another place stays."""
+    gone = {row.place for row in rows}
+    kept = {place: row for place, row in table.rows.items() if place not in gone}
+    return Table(kept, table.items, table.digest, table.weights)

@@ -99,7 +99,7 @@ def test_in_a_fresh_checkout_only_what_is_above_unpublished_cells_runs(tmp_path,
     run(jobs, clean)
     table = grid_table.read(places.tables, "one-dpo")
     gone = table.rows["fake:model", "fake", "dpo", 4, 3, 1]
-    grid_table.write(places.tables, "one-dpo", grid_table.without(table, [gone.key]))
+    grid_table.write(places.tables, "one-dpo", grid_table.without(table, [gone]))
     shutil.rmtree(places.store)
     _, said = run(jobs, places)
     assert said == ["one-dpo, replicate 1: 1 cells to measure"]
@@ -243,3 +243,14 @@ def test_a_study_of_the_grid_compiles_and_its_cells_are_a_lattice():
 def test_a_study_that_is_not_there_is_named(capsys):
     assert grid.main(["status", "no-such-study"]) == 2
     assert "math-small-dpo" in capsys.readouterr().err
+
+
+def test_a_row_of_the_same_key_in_another_place_is_not_dropped(tmp_path, jobs):
+    """The untuned model is one row per replicate, all of one key."""
+    places = places_in(tmp_path)
+    run(jobs[:1], places)
+    table = grid_table.read(places.tables, "one-dpo")
+    row = next(iter(table.rows.values()))
+    twin = replace(row, replicate=7)
+    both = replace(table, rows={**table.rows, twin.place: twin})
+    assert grid_table.without(both, [twin]).rows == table.rows
