@@ -75,6 +75,20 @@ def test_cheap_knowledge_first_and_not_the_same_twice():
     assert cheap == [1]
 
 
+def test_what_is_nearly_free_and_tells_nearly_nothing_does_not_hide_what_is_worth_its_cost():
+    """Candidate 0 says nearly nothing of the two shares, candidate 1 which is better."""
+    covariance = np.diag([1.0, 1.0, 1.0, 1.0])
+    covariance[0, 2] = covariance[2, 0] = 0.05
+    covariance[0, 3] = covariance[3, 0] = 0.7
+    beliefs = believed(covariance, np.zeros(4), [0.01, 0.01], draws=20_000)
+    costs = [0.001, 1.0]
+    little, much = (worth.gain for worth in worths(beliefs, costs))
+    assert 0 < little < 0.1 < 0.2 < much
+    assert [one.candidate for one in choose(beliefs, costs, 1)] == [0]
+    assert [one.candidate for one in choose(beliefs, costs, 1, least=0.1)] == [1]
+    assert choose(beliefs, costs, 1, least=1.0) == []
+
+
 def test_what_is_known_is_not_chosen():
     beliefs = believed(np.diag([1.0, 1.0, 0.0]), [5.0, 0.0, 0.0], [0.01])
     assert choose(beliefs, [1.0], 3) == []

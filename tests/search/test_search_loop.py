@@ -14,7 +14,8 @@ from apportion.config.search import Search
 from apportion.run.events import StageFinished
 from apportion.run.layout import Layout
 from apportion.run.results import collect
-from apportion.search.loop import LOG, SPENT, goal_of, search_plan
+from apportion.search.log import LOG
+from apportion.search.loop import SPENT, goal_of, search_plan
 from apportion.store.store import Store
 from fake_study import DOTTED, fake_plan
 
@@ -130,3 +131,13 @@ def test_a_lattice_without_targets_gets_three():
 def test_senseless_settings_are_refused(value, problem):
     with pytest.raises(ValueError, match=problem):
         Search.model_validate(value)
+
+
+def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
+    plan = plan_of(most=0.5)
+    found, _ = go(plan, tmp_path / "s", on_event=stop_after(9))
+    assert found.run.interrupted
+    with (tmp_path / "s" / LOG).open("a") as file:
+        file.write('{"model": "fa')
+    again, _ = go(plan, tmp_path / "s")
+    assert again.ends

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from apportion.compile import Plan
     from apportion.run.events import RunReport
     from apportion.search.decide import Decision
-    from apportion.search.loop import Group
+    from apportion.search.log import Group
 
 
 def run_search(

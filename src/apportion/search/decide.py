@@ -26,7 +26,8 @@ SHARES = (0.0, 0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75,
 class Goal:
     """What the search is for. `targets`: budgets whose best split is wanted, in money at `prices`.
 
-    `worth`: a batch whose runs together are expected to lower regret by less is not run.
+    `worth`: where no batch has runs that are expected to lower regret by so much together, the
+    search ends; of those that have, the best for their cost are run.
     `have`: data owned already (n_sft, n_pref), beside what the targets buy.
     """
 
@@ -106,8 +107,8 @@ def decide(
         return Decision((), tuple(states), _sure(goal))
     if not cells:
         return Decision((), tuple(states), "every cell of the study has been run")
-    found = choose(beliefs, costs, goal.batch)
-    if sum(worth.gain for worth in found) < goal.worth:
+    found = choose(beliefs, costs, goal.batch, least=goal.worth / goal.batch)
+    if not found:
         return Decision(
             (),
             tuple(states),

@@ -82,8 +82,11 @@ def _worths(mean: Floats, covariance: Floats, beliefs: Beliefs, costs: Floats) -
     return [Worth(k, float(gain[k]), float(rate[k])) for k in range(len(costs))]
 
 
-def choose(beliefs: Beliefs, costs: Sequence[float], batch: int) -> list[Worth]:
-    """Up to `batch` candidates, the best rate first.
+def choose(
+    beliefs: Beliefs, costs: Sequence[float], batch: int, *, least: float = 0.0
+) -> list[Worth]:
+    """Up to `batch` candidates, the best rate first, of those that gain `least` a run or more: what
+    is nearly free and tells nearly nothing has a good rate, too.
 
     After each choice the covariance is what it will be once that run is known, whatever it says, so
     a batch does not buy the same knowledge twice. Candidates without worth are not chosen.
@@ -92,8 +95,9 @@ def choose(beliefs: Beliefs, costs: Sequence[float], batch: int) -> list[Worth]:
     p, left = beliefs.mu.shape[1], np.asarray(costs, dtype=float).copy()
     chosen: list[Worth] = []
     for _ in range(min(batch, len(left))):
-        best = max(_worths(mean, covariance, beliefs, left), key=lambda worth: worth.rate)
-        if best.rate <= 0 or not np.isfinite(left[best.candidate]):
+        able = [one for one in _worths(mean, covariance, beliefs, left) if one.gain >= least]
+        best = max(able, key=lambda worth: worth.rate, default=None)
+        if best is None or best.rate <= 0:
             break
         chosen.append(best)
         k = p + best.candidate

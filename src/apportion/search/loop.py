@@ -7,9 +7,8 @@ tells, for people, why each cell was run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from apportion.run.layout import Layout
 from apportion.run.results import CellResult, collect
 from apportion.run.run import OnEvent, run_plan
 from apportion.search.decide import Cell, Choice, Decision, Goal, decide
+from apportion.search.log import Group, cell_of, cut_short, tell
 from apportion.search.start import first_cells
 from apportion.store.store import Store
 from apportion.surface.model import fit_surface
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from apportion.compile.plan import Cell as PlanCell
     from apportion.config.study import Study
 
-LOG = "search.jsonl"
 SPENT = "the search's part of the grid is spent, or what is left failed"
 GENERATION_PART = 0.5  # a token that is written or read for a score, in tokens that are trained on
-Group = tuple[str, str, str]  # model, task, method
 
 
 @dataclass(frozen=True)
@@ -109,17 +107,13 @@ def _groups(plan: Plan) -> dict[Group, list[PlanCell]]:
     return groups
 
 
-def _cell_of(row: CellResult) -> Cell:
-    return row.n_sft, row.n_pref, row.replicate
-
-
 def _next(
     plan: Plan, cells: Sequence[PlanCell], rows: Sequence[CellResult], group: Group, goal: Goal
 ) -> Decision:
     """The start's cells until all were tried, then what `decide` says."""
     points = list(dict.fromkeys((c.n_sft, c.n_pref) for c in cells))
     replicates = 1 + max(c.replicate for c in cells)
-    tried = {_cell_of(row) for row in rows if row.status in ("done", "failed")}
+    tried = {cell_of(row) for row in rows if row.status in ("done", "failed")}
     spent = _Spent(plan, cells)
     spent.add(tried)
     start = [cell for cell in first_cells(points, replicates) if cell not in tried]
@@ -132,7 +126,7 @@ def _next(
     surface = fit_surface(rows, model=model, task=task, method=method)
     if surface.status != "ok":
         return Decision((), (), "; ".join(surface.reasons))
-    failed = frozenset(_cell_of(row) for row in rows if row.status == "failed")
+    failed = frozenset(cell_of(row) for row in rows if row.status == "failed")
     return decide(surface, goal, points, replicates, spent.cost, skip=failed)
 
 
@@ -160,6 +154,7 @@ def search_plan(
     began = time.monotonic()
     ends: dict[Group, GroupEnd] = {}
     attempted: set[str] = set()
+    resumed = False
     report = run_plan(
         replace(plan, cells=()), store, layout=Layout(0, 1)
     )  # so that there is a store
@@ -170,7 +165,8 @@ def search_plan(
             if group in ends:
                 continue
             mine = [row for row in rows if (row.model, row.task, row.method) == group]
-            decision = _next(plan, cells, mine, group, goal)
+            begun = None if resumed else cut_short(store, group, mine, cells)
+            decision = begun or _next(plan, cells, mine, group, goal)
             picked = _within(plan, cells, mine, decision, plan.study.search.most)
             # A cell whose earlier stage failed is still missing: it is tried once in a search.
             picked = [cell for cell in picked if cell.score_key not in attempted]
@@ -181,7 +177,8 @@ def search_plan(
                 why = SPENT if decision.cells else decision.why
                 ends[group] = GroupEnd(*group, why, decision)
             wanted += picked
-            _tell(store, group, decision, picked)
+            tell(store, group, decision, picked)
+        resumed = True
         if not wanted:
             continue
         left = None if time_box is None else time_box - (time.monotonic() - began)
@@ -217,7 +214,7 @@ def _within(
     spent, grid = _Spent(plan, cells), _Spent(plan, cells)
     grid.add(grid.by_cell)
     limit = most * _training(plan, grid.have)
-    spent.add(_cell_of(row) for row in rows if row.status in ("done", "failed"))
+    spent.add(cell_of(row) for row in rows if row.status in ("done", "failed"))
     picked = []
     for choice in decision.cells:
         spent.add([choice.cell])
@@ -230,21 +227,6 @@ def _within(
 def _training(plan: Plan, keys: Iterable[str]) -> int:
     stages = (plan.stages[key] for key in keys)
     return sum(stage.tokens for stage in stages if stage.kind in ("sft", "preference"))
-
-
-def _tell(store: Path, group: Group, decision: Decision, picked: Sequence[PlanCell]) -> None:
-    """Append the decision for people; nothing reads it back."""
-    chosen = {(c.n_sft, c.n_pref, c.replicate) for c in picked}
-    line = {
-        "model": group[0],
-        "task": group[1],
-        "method": group[2],
-        "why": decision.why,
-        "targets": [asdict(state) for state in decision.targets],
-        "cells": [asdict(choice) for choice in decision.cells if choice.cell in chosen],
-    }
-    with (store / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _report(
