@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from apportion.run.results import CellResult
 from apportion.search.decide import Cell, Choice, Decision
+from apportion.store.files import whole_lines
 
 if TYPE_CHECKING:
     from apportion.compile.plan import Cell as PlanCell
@@ -43,7 +44,7 @@ def cut_short(
 ) -> Decision | None:
     """What is left of the group's last decision where some of its cells were run and others not:
     so a search in pieces runs the cells that it would have run in one. None where nothing is."""
-    lines = [line for line in _lines(store / LOG) if _group_of(line) == group]
+    lines = [line for line in whole_lines(store / LOG) if _group_of(line) == group]
     if not lines:
         return None
     told = [
@@ -62,14 +63,3 @@ def cut_short(
 
 def _group_of(line: dict[str, Any]) -> Group:
     return line["model"], line["task"], line["method"]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines; none where there is no file yet."""
-    found = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            found.append(json.loads(text))
-        except ValueError:  # cut off by a crash
-            continue
-    return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from apportion.store.files import to_json
+from apportion.store.files import to_json, whole_lines
 
 
 def append_execution(log: Path, key: str, kind: str, event: str) -> None:
@@ -26,15 +25,7 @@ def append_execution(log: Path, key: str, kind: str, event: str) -> None:
 
 def read_executions(log: Path) -> list[dict[str, Any]]:
     """Every whole line; [] where nothing ever ran."""
-    if not log.exists():
-        return []
-    lines = []
-    for line in log.read_bytes().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:  # empty, or torn
-            continue
-    return lines
+    return whole_lines(log)
 
 
 def ran_again(log: Path) -> list[str]:

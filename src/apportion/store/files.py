@@ -160,3 +160,16 @@ def damage(folder: Path) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} cannot be read"
     return None if RECORD in files else f"{RECORD} is not listed"
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log that hold JSON; torn ones are passed over. [] where there is no log."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_bytes().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # empty, or torn
+            continue
+    return lines
