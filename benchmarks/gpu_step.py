@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from throughput import SANDBOX, SCRATCH, Data, made_up
+from throughput import SANDBOX, SCRATCH, Data, made_up, scratch
 
 from apportion.config.recipe import PreferenceRecipe, SftRecipe, StageRecipe
 from apportion.models.policy import prepare_for_training
@@ -79,16 +79,6 @@ class Ticks:
             torch.cuda.max_memory_allocated() / 2**20,
             (logs[0].loss, logs[-1].loss),
         )
-
-
-def scratch(size: str) -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(tie_word_embeddings=True, max_position_embeddings=8192, **SHAPES[size])
-    model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
-    model.config.dtype = torch.bfloat16
-    return model
 
 
 def recipe_for(method: str, batch: int) -> Any:
@@ -199,7 +189,8 @@ def main() -> None:
     print(f"{given.size} on {torch.cuda.get_device_name()}, torch {torch.__version__}")
     heads = ("median ms", "mean", "tokens/s", "times", "first s", "peak MB")
     print(f"{'':24}" + "".join(f"{head:>9}" for head in heads) + "  loss, first and last")
-    base = scratch(given.size)
+    base = scratch({**SHAPES[given.size], "max_position_embeddings": 8192}).to(torch.bfloat16)
+    base.config.dtype = torch.bfloat16
     for length in given.length:
         data = made_up(given.steps * given.batch, length, given.share, 500, given.batch)
         for method in given.method:

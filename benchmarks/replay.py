@@ -14,6 +14,7 @@ random     the same first cells, then cells in random order, advice from the sam
 botorch    the same first cells, then a Gaussian process and the cell with the most knowledge
            gradient per token, the split with the highest posterior mean
            (pip install 'apportion[bench]')
+all        advice from every cell of the half that is searched: what no search can better
 five       five shares at the largest target, the best of them (nearest cells of the lattice)
 
 For each, regret after every step; the table says how many replays are within a point by what part
@@ -43,7 +44,7 @@ from apportion.surface.model import Surface, fit_surface
 Cell = tuple[int, int, int]
 Path_ = list[tuple[float, float]]  # (part of the cost, regret)
 Step = Callable[[list[Cell]], tuple[list[float] | None, list[Cell]]]  # shares now, cells next
-METHODS = ("adaptive", "five", "random", "botorch")
+METHODS = ("adaptive", "five", "random", "botorch", "all")
 FIVE = (0.0, 0.25, 0.5, 0.75, 1.0)
 PARTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 DONE = 0.01  # a point
@@ -227,6 +228,11 @@ def five_shares(one: Halves, costs: tuple[float, float]) -> Path_:
     return [(cost, one.regret([best] * len(one.targets)))]
 
 
+def every_cell(one: Halves) -> Path_:
+    """All of the half that is searched, at once."""
+    return [(1.0, one.regret(advised(_surface(one, list(one.search)), one.targets)))]
+
+
 def replay(
     rows: Sequence[CellResult],
     targets: tuple[Amount, ...],
@@ -244,6 +250,7 @@ def replay(
         "random": lambda: random_order(one, costs, until, seed),
         "botorch": lambda: knowledge_gradient(one, costs, until, seed),
         "five": lambda: five_shares(one, costs),
+        "all": lambda: every_cell(one),
     }
     best = advised(one.truth, one.targets)
     how = {"seed": seed, "delta": delta, "worth": worth, "best": best}
@@ -287,7 +294,7 @@ def show(found: Sequence[dict[str, Any]], methods: Sequence[str], until: float) 
                 inside = 100 * float(np.mean(lost <= DONE + 1e-9))
                 cells.append(f"{100 * lost.mean():9.2f} {inside:4.0f} %")
         print(f"{name:20}" + "".join(cells))
-    for name in [one for one in ("adaptive", "five") if one in methods]:
+    for name in [one for one in ("adaptive", "five", "all") if one in methods]:
         cost = np.array([one[name][-1][0] for one in found])
         lost = np.array([one[name][-1][1] for one in found])
         print(

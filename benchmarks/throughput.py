@@ -119,7 +119,7 @@ class Bench:
         ref = resolve_model(f"sandbox:{size}" if size in SIZES else SANDBOX)
         self.tokenizer = load_tokenizer(ref)
         self.template = make_template(ref, self.tokenizer)
-        self.base = _scratch(SCRATCH[size]) if size in SCRATCH else load_base(ref, dtype="float32")
+        self.base = scratch(SCRATCH[size]) if size in SCRATCH else load_base(ref, dtype="float32")
         self.batch = batch
         how = {"epochs": 1, "batch_size": batch, "learning_rate": 1e-6}
         self.recipe = {"sft": SftRecipe(**how), "dpo": PreferenceRecipe(**how)}
@@ -208,7 +208,8 @@ class Bench:
         return total * (1 - self.batch / len(groups)) / peak
 
 
-def _scratch(config: dict[str, int]) -> Any:
+def scratch(config: dict[str, int]) -> Any:
+    """A Llama of random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)

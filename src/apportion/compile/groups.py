@@ -26,7 +26,7 @@ _ALIKE = (
 
 # What `stack: auto` stands for. On a CPU nothing waits between kernels, and the numbers are then
 # the same to the bit whatever runs beside them; on a GPU runs one after the other are replayed from
-# CUDA graphs, and twice as fast (benchmarks/stacking.py, docs/speed.md).
+# CUDA graphs: 1.4 to 2.1 times as fast (sandbox:small; benchmarks/stacking.py, docs/speed.md).
 AUTO = 1
 
 #: Generate stages that share a loaded engine: loading takes minutes for a large model, and scores
