@@ -16,8 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from apportion.config.recipe import KtoRecipe, PreferenceRecipe, SftRecipe
 from apportion.models.policy import prepare_for_training
-from apportion.training import packing, varlen
-from apportion.training.attention import Span
+from apportion.training import graphs, packing, varlen
+from apportion.training.attention import Span, within
 from apportion.training.batches import Batch, Row, sequence_logps, to_device
 from apportion.training.dpo import DpoObjective, dpo_loss
 from apportion.training.graphs import Capacity, Needs, capacities, fill, launch_bound, needs_of
@@ -120,7 +120,7 @@ def test_states_go_through_the_output_layer_alone(tiny):
     layout = replace(batch.packed, places=torch.arange(batch.ids.numel()))
 
     def states():
-        with layout.within(model) as more:
+        with within(model, layout) as more:
             return model.base_model(input_ids=batch.ids, use_cache=False, **more)[0][0]
 
     torch.testing.assert_close(
@@ -214,3 +214,81 @@ def test_on_a_gpu_kto_replays_both_its_passes():
     for one, other in zip(logs[True], logs[False], strict=True):
         assert one.loss == pytest.approx(other.loss, rel=0.02, abs=0.02)
         assert one.extra["kl"] == pytest.approx(other.extra["kl"], rel=0.05, abs=0.3)
+
+
+class Stand:
+    """A recording that computes anew: what a graph would replay, on a CPU."""
+
+    def __init__(self, lm, size, buffers, pool):
+        self.lm, self.size, self.device = lm, size, CPU
+
+    def __call__(self, numbers):
+        ids, positions, ends_q, ends_k, seen = numbers
+        layout = Layout(positions.unsqueeze(0), None, ends_q.int(), ends_k.int(),
+            seen if self.size.keys else None, self.size.longest_q, self.size.longest_k)  # fmt: skip
+        with within(self.lm, layout) as more:
+            return self.lm.base_model(input_ids=ids.unsqueeze(0), use_cache=False, **more)[0][0]
+
+
+@pytest.fixture
+def recorder(tiny, monkeypatch):
+    from apportion.training import recorder
+
+    monkeypatch.setattr(varlen, "_kernel", by_definition)
+    monkeypatch.setattr(recorder, "Recording", Stand)
+    monkeypatch.setattr("torch.cuda.graph_pool_handle", lambda: None)
+    return recorder.Recorder(disturbed(tiny.model()))
+
+
+PASSES = [[[A, B]], [[B, A]], [[A], [B]]] * 3
+
+
+def test_passes_are_replayed_from_what_holds_them(recorder):
+    recorder.prepare(PASSES)
+    assert len(recorder.sizes) == 1
+    assert recorder.refused == []
+    for groups in PASSES[:3]:
+        replayed = recorder.batch(groups)
+        assert replayed.states is not None
+        wanted = sequence_logps(recorder._model, batches(False).of(groups))
+        torch.testing.assert_close(sequence_logps(recorder._model, replayed), wanted)
+    assert recorder.batch([[A, B]] * 60) is None
+
+
+def test_too_few_passes_or_too_large_ones_are_not_recorded(recorder, monkeypatch):
+    recorder.prepare(PASSES[:7])
+    assert recorder.sizes == []
+    monkeypatch.setattr(graphs, "LAUNCH_BOUND", 1.0)
+    recorder.prepare(PASSES)
+    assert recorder.sizes == recorder.refused == []
+
+
+def test_layers_that_cannot_be_compiled_are_recorded_as_they_are(recorder, monkeypatch):
+    from apportion.training import compiled
+
+    monkeypatch.setattr(compiled, "WORTH", 0)
+    tried = []
+
+    def fails_once(*told):
+        tried.append(told)
+        if len(tried) == 1:
+            raise RuntimeError("no compiler")
+        return Stand(*told)
+
+    monkeypatch.setattr("apportion.training.recorder.Recording", fails_once)
+    with pytest.warns(UserWarning, match="without compiled layers: RuntimeError: no compiler"):
+        recorder.prepare(PASSES)
+    assert len(recorder.sizes) == 1
+    assert recorder.refused == ["RuntimeError: no compiler"]
+
+
+def test_a_replay_that_gives_other_numbers_is_not_used(recorder, monkeypatch):
+    class Wrong(Stand):
+        def __call__(self, numbers):
+            return super().__call__(numbers) * 2
+
+    monkeypatch.setattr("apportion.training.recorder.Recording", Wrong)
+    with pytest.warns(UserWarning, match="without CUDA graphs: a replay gives other numbers"):
+        recorder.prepare(PASSES)
+    assert recorder.sizes == []
+    assert recorder.batch([[A, B]]) is None

@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ from torch import nn
 from apportion.data.records import Context
 from apportion.models.policy import causal_lm
 from apportion.models.template import Template
+from apportion.training.attention import Layout, within
 from apportion.training.vocabulary import chunked_logps, logps_of, states_before, wants_chunks
 
 
@@ -67,16 +69,8 @@ class Batch:
     target: torch.Tensor
     row: torch.Tensor
     n_rows: int
-    packed: Packed | None = None
+    packed: Layout | None = None
     states: Callable[[], torch.Tensor] | None = None
-
-
-class Packed(Protocol):
-    """How sequences share one row of ids (see `packing.py`)."""
-
-    def within(self, lm: Any) -> AbstractContextManager[dict[str, Any]]:
-        """Within: `lm` knows which token sees which; what its forward pass is given besides ids."""
-        ...
 
 
 def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> Batch:
@@ -93,31 +87,26 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> Batch:
         place.extend(range(first, first + row.n_response))
         target.extend(row.ids[row.start :])
         owner.extend([index] * row.n_response)
-    return Batch(
-        ids.to(device),
-        torch.tensor(place).to(device),
-        torch.tensor(target).to(device),
-        torch.tensor(owner).to(device),
-        n_rows=len(rows),
-    )
+    places, targets, owners = to_device([place, target, owner], device)
+    return Batch(_moved(ids, device), places, targets, owners, n_rows=len(rows))
 
 
 def to_device(lists: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, ...]:
     """Whole numbers as tensors; to a GPU in one copy that nobody waits for."""
-    if device.type == "cpu":
-        return tuple(torch.tensor(list(numbers), dtype=torch.long) for numbers in lists)
-    together = torch.tensor([number for numbers in lists for number in numbers], dtype=torch.long)
+    together = torch.tensor(list(chain.from_iterable(lists)), dtype=torch.long)
+    return torch.split(_moved(together, device), [len(some) for some in lists])
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of this process where it is wanted; nobody waits for a copy to a GPU."""
     if device.type == "cuda":
-        together = together.pin_memory()
-    return torch.split(together.to(device, non_blocking=True), [len(some) for some in lists])
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def numbers_like(values: Sequence[Any], like: torch.Tensor) -> torch.Tensor:
     """`values` where `like` is and in its precision; to a GPU in a copy that nobody waits for."""
-    found = torch.tensor(values, dtype=like.dtype)
-    if like.device.type == "cuda":
-        found = found.pin_memory()
-    return found.to(like.device, non_blocking=True)
+    return _moved(torch.tensor(values, dtype=like.dtype), like.device)
 
 
 @contextmanager
@@ -144,7 +133,9 @@ def token_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
     head = lm.get_output_embeddings()
     if batch.states is not None:
         return _from_states(lm, batch.states(), batch)
-    packed = nullcontext({}) if batch.packed is None else batch.packed.within(lm)
+    packed: AbstractContextManager[dict[str, Any]] = (
+        nullcontext({}) if batch.packed is None else within(lm, batch.packed)
+    )
     if wants_chunks(lm, len(batch.target)):
         with precision(lm):
             with states_before(head, batch.place) as states, packed as more:

@@ -10,18 +10,14 @@ The second of a group sees the beginning and itself, never the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
-from apportion.training.attention import Span, only_known, told
-
-_NAME = "apportion_packed"
+from apportion.training.attention import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +31,28 @@ class Layout:
     positions: torch.Tensor
     places: torch.Tensor
 
-    @contextmanager
-    def within(self, lm: Any) -> Iterator[dict[str, Any]]:
-        """Within: attention follows this layout, and the last layer leaves out what is not used."""
-        with told(lm, _NAME, _attend, self.places):
-            yield {"position_ids": self.positions, "packed_layout": self}
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
+    ) -> torch.Tensor:
+        """What each token sees, (1, N, heads, head size), from (1, heads, N, head size)."""
+        repeats = query.shape[1] // key.shape[1]
+        if repeats > 1:
+            key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
+        of = partial(nn.functional.scaled_dot_product_attention, scale=scale)
+        sizes = [n for s in self.spans for n in (s.common + s.own_a, s.own_b) if n]
+        parts = zip(*(torch.split(x, sizes, dim=2) for x in (query, key, value)), strict=True)
+        found = []
+        for span, mask in zip(self.spans, self.masks, strict=True):
+            q, k, v = next(parts)
+            found.append(of(q, k, v, is_causal=True))
+            if mask is not None:
+                q, *own = next(parts)
+                k, v = (
+                    torch.cat([first[:, :, : span.common], second], dim=2)
+                    for first, second in zip((k, v), own, strict=True)
+                )
+                found.append(of(q, k, v, attn_mask=mask))
+        return torch.cat(found, dim=2).transpose(1, 2)
 
 
 def layout_of(
@@ -56,38 +69,3 @@ def layout_of(
         torch.tensor([list(positions)], device=device),
         torch.tensor(list(places), device=device),
     )
-
-
-def _attend(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    packed_layout: Layout | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **more: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of transformers' interface over one packed row: (1, N, heads, head size)."""
-    only_known(packed_layout, attention_mask, dropout, more)
-    assert packed_layout is not None  # noqa: S101 - `only_known` has refused that
-    repeats = query.shape[1] // key.shape[1]
-    if repeats > 1:
-        key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
-    attend = partial(nn.functional.scaled_dot_product_attention, scale=scaling)
-    sizes = [n for s in packed_layout.spans for n in (s.common + s.own_a, s.own_b) if n]
-    parts = zip(*(torch.split(x, sizes, dim=2) for x in (query, key, value)), strict=True)
-    found = []
-    for span, mask in zip(packed_layout.spans, packed_layout.masks, strict=True):
-        q, k, v = next(parts)
-        found.append(attend(q, k, v, is_causal=True))
-        if mask is not None:
-            q, *own = next(parts)
-            k, v = (
-                torch.cat([first[:, :, : span.common], second], dim=2)
-                for first, second in zip((k, v), own, strict=True)
-            )
-            found.append(attend(q, k, v, attn_mask=mask))
-    return torch.cat(found, dim=2).transpose(1, 2), None

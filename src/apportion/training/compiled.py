@@ -37,6 +37,9 @@ def layers_of(model: nn.Module) -> Sequence[nn.Module]:
 @contextmanager
 def compiled(layers: Sequence[nn.Module]) -> Iterator[None]:
     """Within: the layers are compiled when they are first called."""
+    if not layers:
+        yield
+        return
     import torch._dynamo
 
     known: Any = torch._dynamo.config

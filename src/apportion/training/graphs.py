@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from apportion.models.policy import causal_lm
-from apportion.training.attention import Span
+from apportion.training.attention import Span, within
 from apportion.training.batches import precision
 from apportion.training.varlen import Layout, roomy
 from apportion.training.vocabulary import head_is_last
@@ -220,7 +220,7 @@ class Recording:
         torch.cuda.synchronize()
 
     def _run(self) -> torch.Tensor:
-        with self._layout.within(self._lm) as more, precision(self._lm, cache=False):
+        with within(self._lm, self._layout) as more, precision(self._lm, cache=False):
             body = self._lm.base_model(input_ids=self._ids, use_cache=False, **more)
         states: torch.Tensor = body.last_hidden_state
         return states

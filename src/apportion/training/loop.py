@@ -85,14 +85,15 @@ def fit(
                 parts.append({"loss": loss.detach(), **means})
             norm = nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm)
             tokens = sum(lengths[index] for index in batch)
-            now = Step(step + 1, float(scheduler.get_last_lr()[0]), tokens, parts, norm)
+            rate = float(scheduler.get_last_lr()[0])
+            records.add(Step(step + 1, rate, tokens, parts, norm))
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad(set_to_none=True)
-            records.add(now)
+        logs = records.all()
     if leg is not None:
         leg.end(model, optimizer)
-    return records.all()
+    return logs
 
 
 def enough_examples(lengths: Sequence[int]) -> None:

@@ -42,34 +42,38 @@ class Recorder:
     def prepare(self, passes: Sequence[Groups]) -> None:
         """Record what suits these passes, in the modes that the model is in. Nothing where it does
         not pay, or where the model cannot be recorded: then every pass is computed as ever."""
-        if not can_record(self._model):
-            return
         needs = [needs_of(lists_of(groups).spans) for groups in passes]
-        if not launch_bound(self._model, needs):
+        sizes = capacities(needs)
+        if not sizes or not launch_bound(self._model, needs) or not can_record(self._model):
             return
-        trained = (weight for weight in self._model.parameters() if weight.requires_grad)
-        buffers = {weight: torch.zeros_like(weight) for weight in trained}
-        pool = torch.cuda.graph_pool_handle()
-        lm = causal_lm(self._model)
         ways: list[Sequence[nn.Module]] = [()]
         if worth_compiling(self._model, sum(one.tokens for one in needs)):
             ways.insert(0, layers_of(self._model))
         for layers in ways:
-            self._recordings = []
+            # Whatever cannot be compiled, or asks the device something midway.
             try:
-                with compiled(layers):
-                    # The largest first: the others find room in its memory.
-                    for size in reversed(capacities(needs)):
-                        self._recordings.insert(0, Recording(lm, size, buffers, pool))
-            # What cannot be compiled; a model that asks the device something midway.
-            except Exception as error:
-                self.refused.append(f"{type(error).__name__}: {error}")
-            else:
-                if not self._recordings or self._same(max(passes, key=len)):
+                self._record(sizes, layers)
+                if self._same(max(passes, key=len)):
                     return
-                self.refused.append("a replay gives other numbers")
+                self._refuse("a replay gives other numbers", layers)
+            except Exception as error:
+                self._refuse(f"{type(error).__name__}: {error}", layers)
+
+    def _record(self, sizes: Sequence[Capacity], layers: Sequence[nn.Module]) -> None:
+        """`layers`: those that are compiled first."""
+        lm, pool = causal_lm(self._model), torch.cuda.graph_pool_handle()
+        trained = (weight for weight in self._model.parameters() if weight.requires_grad)
+        buffers = {weight: torch.zeros_like(weight) for weight in trained}
+        with compiled(layers):
+            # The largest first: the others find room in its memory.
+            found = [Recording(lm, size, buffers, pool) for size in reversed(sizes)]
+        self._recordings = found[::-1]
+
+    def _refuse(self, why: str, layers: Sequence[nn.Module]) -> None:
         self._recordings = []
-        warnings.warn(f"training without CUDA graphs: {self.refused[-1]}", stacklevel=2)
+        self.refused.append(why)
+        what = "compiled layers" if layers else "CUDA graphs"
+        warnings.warn(f"training without {what}: {why}", stacklevel=2)
 
     def _same(self, groups: Groups) -> bool:
         """Whether a replay gives what the model gives, on one pass and but for rounding."""

@@ -15,19 +15,15 @@ are copied, and nothing else is computed twice. Used through `torch.nn.attention
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
-from torch import nn
 
-from apportion.training.attention import Span, only_known, told
+from apportion.training.attention import Span
 from apportion.training.batches import to_device
-
-_NAME = "apportion_varlen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +40,16 @@ class Layout:
     longest_q: int
     longest_k: int
 
-    @contextmanager
-    def within(self, lm: Any) -> Iterator[dict[str, Any]]:
-        """Within: attention follows this layout, and the last layer leaves out what is not used."""
-        with told(lm, _NAME, _attend, self.places):
-            yield {"position_ids": self.positions, "packed_layout": self}
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
+    ) -> torch.Tensor:
+        """What each token sees, (1, N, heads, head size), from (1, heads, N, head size)."""
+        kind = query.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+        q, k, v = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
+        if self.seen is not None:
+            k, v = (x.index_select(0, self.seen) for x in (k, v))
+        return _kernel(q, k, v, self, scale).unsqueeze(0)
 
 
 def layout_of(
@@ -103,29 +104,6 @@ def can_compute(device: torch.device, dtype: torch.dtype) -> bool:
     except ImportError:
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def _attend(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    packed_layout: Layout | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **more: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of transformers' interface over one packed row: (1, N, heads, head size)."""
-    only_known(packed_layout, attention_mask, dropout, more)
-    assert packed_layout is not None  # noqa: S101 - `only_known` has refused that
-    kind = query.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
-    q, k, v = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
-    if packed_layout.seen is not None:
-        k, v = (x.index_select(0, packed_layout.seen) for x in (k, v))
-    return _kernel(q, k, v, packed_layout, scaling).unsqueeze(0), None
 
 
 def _kernel(
