@@ -1,6 +1,6 @@
 """A training step on a GPU: TRL's trainers against ours, padded, packed and with CUDA graphs.
 
-    python benchmarks/gpu_step.py [--length 256] [--batch 16] [--share 0.5] [--steps 40]
+    python benchmarks/gpu_step.py [--length 256] [--batch 16] [--share 0.5] [--steps 40] [--rank 16]
 
 A model of the shape of SmolLM2-135M (or Llama 3.2 1B) with random weights, in bfloat16 over 32-bit
 weights; the same examples, batches and order on every side, all of a batch in one pass. TRL gets
@@ -8,6 +8,7 @@ bf16, no gradient checkpointing, the fused optimiser and precomputed log-probabi
 reference. Milliseconds a step (median; mean, with what is recorded or compiled after the first
 steps), tokens per second, peak memory, and the loss of the first and last step, which must agree.
 The package compiles only where the stage is long (`compiled.py`); here, where it is asked for.
+With `--rank`, a LoRA adapter on all linear layers is trained, on both sides the same.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import torch
 from throughput import SANDBOX, SCRATCH, Data, made_up, scratch
 
-from apportion.config.recipe import PreferenceRecipe, SftRecipe, StageRecipe
+from apportion.config.recipe import LoraRecipe, PreferenceRecipe, SftRecipe, StageRecipe
 from apportion.models.policy import prepare_for_training
 from apportion.training import compiled as compiling
 from apportion.training import graphs
@@ -86,10 +87,10 @@ def recipe_for(method: str, batch: int) -> Any:
     return SftRecipe(**how) if method == "sft" else PreferenceRecipe(**how)
 
 
-def ours(base: Any, method: str, data: Data, batch: int, how: str) -> Side:
+def ours(base: Any, lora: LoraRecipe | None, method: str, data: Data, batch: int, how: str) -> Side:
     """`how`: padded, packed, graphs; with `compiled` in it, the layers are compiled too; with
     `anyway`, passes are recorded however large they are."""
-    model: Any = prepare_for_training(copy.deepcopy(base), None, seed=0).to("cuda")
+    model: Any = prepare_for_training(copy.deepcopy(base), lora, seed=0).to("cuda")
     compiling.WORTH = 0.0 if "compiled" in how else math.inf
     if "anyway" in how:
         graphs.LAUNCH_BOUND = math.inf
@@ -127,7 +128,7 @@ def reference(model: Any, data: Data, batches: Batches) -> list[tuple[float, flo
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-def theirs(base: Any, method: str, data: Data, batch: int) -> Side:
+def theirs(base: Any, lora: LoraRecipe | None, method: str, data: Data, batch: int) -> Side:
     import apportion.training.trl.train as bridge
     from apportion.models.resolve import resolve_model
     from apportion.models.template import load_tokenizer
@@ -138,7 +139,7 @@ def theirs(base: Any, method: str, data: Data, batch: int) -> Side:
     bridge.arguments = lambda *a, **k: trl.arguments(*a, **k) | best  # type: ignore[attr-defined]
 
     def make() -> Any:
-        return prepare_for_training(copy.deepcopy(base), None, seed=0)
+        return prepare_for_training(copy.deepcopy(base), lora, seed=0)
 
     columns = sft_columns(data.rows) if method == "sft" else dpo_columns(data.pairs)
     settings = trl.Settings(
@@ -176,6 +177,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--size", default="135M", choices=list(SHAPES))
     asked.add_argument("--length", type=int, nargs="+", default=[256], help="mean tokens of a row")
+    asked.add_argument("--rank", type=int, help="of a LoRA adapter; without, all weights train")
     asked.add_argument("--batch", type=int, default=16)
     asked.add_argument("--share", type=float, default=0.5, help="the prompt's part")
     asked.add_argument("--steps", type=int, default=40)
@@ -191,13 +193,16 @@ def main() -> None:
     print(f"{'':24}" + "".join(f"{head:>9}" for head in heads) + "  loss, first and last")
     base = scratch({**SHAPES[given.size], "max_position_embeddings": 8192}).to(torch.bfloat16)
     base.config.dtype = torch.bfloat16
+    lora = None if given.rank is None else LoraRecipe(r=given.rank, alpha=float(given.rank))
     for length in given.length:
         data = made_up(given.steps * given.batch, length, given.share, 500, given.batch)
         for method in given.method:
             name = f"{method} {length}"
-            rate = show(f"{name} TRL", partial(theirs, base, method, data, given.batch), None)
+            rate = show(f"{name} TRL", partial(theirs, base, lora, method, data, given.batch), None)
             for how in given.how:
-                show(f"{name} {how}", partial(ours, base, method, data, given.batch, how), rate)
+                show(
+                    f"{name} {how}", partial(ours, base, lora, method, data, given.batch, how), rate
+                )
 
 
 if __name__ == "__main__":

@@ -275,12 +275,17 @@ _SKEWED = ((10.0, 1.0), (5.0, 1.0), (1.0, 5.0), (1.0, 10.0))
 MISSPECIFIED = frozenset({"bumpy", "sudden", "scarce"})  # no law that is fitted has these forms
 
 
+def generator(split: Split, index: int) -> np.random.Generator:
+    """What the numbers of world `index` are drawn from."""
+    digest = blake2b(f"apportion worlds 1|{split}|{index}".encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
 def world(split: Split, index: int) -> World:
     """World `index` of a split; families take turns. Depends on (split, index) only."""
     names = list(FAMILIES)
     family = names[index % len(names)]
-    digest = blake2b(f"apportion worlds 1|{split}|{index}".encode(), digest_size=8).digest()
-    rng = np.random.default_rng(int.from_bytes(digest, "big"))
+    rng = generator(split, index)
     law, noise = FAMILIES[family](rng)
     prices = _SKEWED[int(rng.integers(len(_SKEWED)))] if family == "price-skewed" else (1.0, 1.0)
     return World(family, split, index, law, noise, prices)

@@ -1,0 +1,181 @@
+"""The least regret that any advice could have on the worlds of `decision.py`, as measured there.
+
+    python benchmarks/decision_floor.py --worlds 110
+
+A reader who knows the world's family, the ranges that its numbers were drawn from, and how noise
+arises, and who takes the split with the best mean of the exact posterior, loses the least on
+average that can be lost: regret is left because two replicates and 200 to 1,000 items do not tell
+a world from its neighbours. The posterior is sampled by emcee (`pip install emcee`) in the unit
+cube of the family's random numbers, starting around the truth. `--judged` are lines that
+`decision.py --out` wrote: both are then shown side by side. Calibration worlds only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import emcee
+import numpy as np
+from decision import ASKED, LEVELS, SHARES, measured
+from numpy.typing import NDArray
+
+from apportion.advise.line import GRID
+from apportion.config.budget import Prices
+from apportion.prices import counts
+from apportion.surface.simulate import SimulatedResult
+from apportion.surface.worlds import FAMILIES, HIGH, LOW, Laboratory, Noise, World, generator, world
+
+Floats = NDArray[np.float64]
+
+
+class Cube:
+    """Stands in for a random generator: hands out given numbers of the unit cube, in order.
+
+    With a generator it records what that hands out; `choice` is known and not sampled.
+    """
+
+    def __init__(self, given: Any, n_items: int = 0) -> None:
+        self.given, self.n_items, self.at = given, n_items, 0
+        self.told: list[float] = []
+
+    def random(self) -> float:
+        if isinstance(self.given, np.random.Generator):
+            self.told.append(float(self.given.random()))
+            return self.told[-1]
+        self.at += 1
+        return float(self.given[self.at - 1])
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * self.random()
+
+    def choice(self, among: list[int]) -> int:
+        if isinstance(self.given, np.random.Generator):
+            return int(self.given.choice(among))
+        return self.n_items
+
+
+class Likelihood:
+    """log p(measured | numbers in the cube), with effects of data, SFT run and preference run."""
+
+    def __init__(self, truth: World, rows: list[SimulatedResult]) -> None:
+        self.family, self.n_items = truth.family, truth.noise.n_items
+        cells = sorted({(row.n_sft, row.n_pref) for row in rows})
+        self.n_s = np.array([c[0] for c in cells], dtype=float)
+        self.n_p = np.array([c[1] for c in cells], dtype=float)
+        trained = (self.n_s > 0) | (self.n_p > 0)
+        self.data = np.outer(trained, trained).astype(float)
+        self.sft = (self.n_s[:, None] == self.n_s[None]) * np.outer(self.n_s > 0, self.n_s > 0)
+        self.pref = np.diag((self.n_p > 0).astype(float))
+        self.scores: list[tuple[NDArray[np.int64], Floats]] = []
+        for replicate in sorted({row.replicate for row in rows}):
+            mine = {(r.n_sft, r.n_pref): r.score for r in rows if r.replicate == replicate}
+            index = np.array([k for k, cell in enumerate(cells) if cell in mine])
+            self.scores.append((index, np.array([mine[cells[k]] for k in index])))
+
+    def draw(self, numbers: Floats) -> tuple[Any, Noise]:
+        return FAMILIES[self.family](Cube(numbers, self.n_items))  # type: ignore[arg-type]
+
+    def one(self, numbers: Floats) -> float:
+        if (numbers < 0).any() or (numbers > 1).any():
+            return -np.inf
+        law, noise = self.draw(numbers)
+        mean = np.clip(law(self.n_s, self.n_p), LOW, HIGH)
+        scale = noise.scale(self.n_s) * np.sqrt(4 * mean * (1 - mean))
+        runs = noise.tau_d**2 * self.data + noise.tau_s**2 * self.sft + noise.tau_p**2 * self.pref
+        difficulty = noise.spread**2 / 3 * np.minimum(mean, 1 - mean) ** 2
+        covariance = np.outer(scale, scale) * runs
+        covariance[np.diag_indices_from(covariance)] += (
+            np.maximum(mean * (1 - mean) - difficulty, 1e-6) / noise.n_items
+        )
+        total = 0.0
+        for index, scores in self.scores:
+            root = np.linalg.cholesky(covariance[np.ix_(index, index)])
+            rest = np.linalg.solve(root, scores - mean[index])
+            total -= 0.5 * float(rest @ rest) + float(np.log(np.diag(root)).sum())
+        return total
+
+
+def posterior(truth: World, likelihood: Likelihood, steps: int) -> Floats:
+    """Draws (N, d) of the numbers in the cube."""
+    tape = Cube(generator(truth.split, truth.index))
+    FAMILIES[truth.family](tape)  # type: ignore[arg-type]
+    # A family may draw more numbers in one of its forms than in another: two spare ones.
+    start = np.array([*tape.told, 0.5, 0.5])
+    rng = np.random.default_rng(truth.index)
+    walkers = max(40, 4 * len(start))
+    around = start + rng.normal(0, 0.05, (walkers, len(start)))
+    moves = [(emcee.moves.DEMove(), 0.7), (emcee.moves.DESnookerMove(), 0.1)]
+    sampler = emcee.EnsembleSampler(
+        walkers, len(start), likelihood.one, moves=[*moves, (emcee.moves.StretchMove(), 0.2)]
+    )
+    sampler.random_state = np.random.RandomState(truth.index).get_state()
+    sampler.run_mcmc(np.clip(around, 1e-3, 1 - 1e-3), steps)
+    drawn: Floats = sampler.get_chain(discard=steps // 3, thin=max(steps // 60, 1), flat=True)
+    return drawn
+
+
+def judge(index: int, steps: int) -> dict[str, Any]:
+    """Regret at every budget of the split with the best posterior mean."""
+    truth = world("calibration", index)
+    rows = measured(Laboratory(truth))
+    likelihood = Likelihood(truth, rows)
+    laws = [likelihood.draw(numbers)[0] for numbers in posterior(truth, likelihood, steps)]
+    prices = Prices(sft=truth.prices[0], preference=truth.prices[1])
+    found = {}
+    for budget in ASKED:
+        bought = [counts(share, budget, prices) for share in sorted({*GRID, *SHARES})]
+        n_s, n_p = (np.array(side, dtype=float) for side in zip(*bought, strict=True))
+        mean = np.mean([np.clip(law(n_s, n_p), LOW, HIGH) for law in laws], axis=0)
+        score = truth.truth(n_s, n_p)
+        found[f"{budget:g}"] = float(score.max() - score[mean.argmax()])
+    return {"index": index, "family": truth.family, "levels": LEVELS, "regret": found}
+
+
+def show(found: list[dict[str, Any]], judged: dict[int, Any]) -> None:
+    """Mean regrets in points by family, and of the advice beside them where it is known."""
+    for family in ("all", *dict.fromkeys(one["family"] for one in found)):
+        mine = [one for one in found if family in ("all", one["family"])]
+        text = f"{family:22}{len(mine):4}  floor"
+        for budget in ASKED:
+            regrets = np.array([one["regret"][f"{budget:g}"] for one in mine])
+            text += f" {100 * regrets.mean():5.2f} ±{100 * regrets.std() / len(mine) ** 0.5:5.2f}"
+        both = [one for one in mine if one["index"] in judged]
+        if both:
+            text += "   advice"
+            for budget in ASKED:
+                at = [judged[one["index"]]["budgets"][f"{budget:g}"]["regret"] for one in both]
+                text += f" {100 * np.mean(at):5.2f}"
+        print(text)
+
+
+def main() -> None:
+    """Read the command line, sample, show."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worlds", type=int, default=110)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--out", type=Path, help="JSON lines, one per world; resumed")
+    parser.add_argument("--judged", type=Path, nargs="*", default=[])
+    arguments = parser.parse_args()
+
+    def lines(path: Path | None) -> list[dict[str, Any]]:
+        if path is None or not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    found = {one["index"]: one for one in lines(arguments.out)}
+    for index in range(arguments.first, arguments.first + arguments.worlds):
+        if index not in found:
+            found[index] = judge(index, arguments.steps)
+            if arguments.out is not None:
+                with arguments.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(found[index]) + "\n")
+    judged = {one["index"]: one for path in arguments.judged for one in lines(path)}
+    show([found[index] for index in sorted(found)], judged)
+
+
+if __name__ == "__main__":
+    main()
