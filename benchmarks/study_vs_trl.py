@@ -44,7 +44,8 @@ MICRO: dict[str, int] = {}
 
 def options(given: list[str] | None = None) -> argparse.Namespace:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--model", default="sandbox:small", help="one trained whole, in 32 bits")
+    asked.add_argument("--model", default="sandbox:small", help="one trained whole")
+    asked.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     asked.add_argument("--task", default="math")
     asked.add_argument("--methods", nargs="+", default=["dpo", "kto"], choices=["dpo", "kto"])
     asked.add_argument("--budgets", nargs="+", type=int, default=[100, 400, 1200])
@@ -70,7 +71,7 @@ def grid_of(given: argparse.Namespace) -> Grid:
     return Grid(
         given.model, given.task, tuple(given.methods), tuple(given.budgets), tuple(given.shares),
         given.replicates, given.items, given.threads, tuple(sorted(micro.items())),
-        tuple(given.lattice), tuple(given.targets or given.budgets),
+        tuple(given.lattice), tuple(given.targets or given.budgets), given.dtype,
     )  # fmt: skip
 
 

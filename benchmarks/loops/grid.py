@@ -37,6 +37,7 @@ class Grid:
     micro: tuple[tuple[str, int], ...] = ()
     lattice: tuple[int, ...] = ()
     targets: tuple[int, ...] = ()
+    dtype: str = "float32"
 
     @property
     def values(self) -> dict[str, Any]:
@@ -52,7 +53,7 @@ class Grid:
             "methods": list(self.methods),
             **({"lattice": {"n_sft": levels, "n_pref": levels}} if levels else where),
             "replicates": self.replicates,
-            "recipe": "sandbox",
+            "recipe": {"preset": "sandbox", "dtype": self.dtype},
             "evaluation": {"n_items": self.items, "decoding": "greedy"},
             "trainer": "native",
         }

@@ -16,8 +16,10 @@ from torch import nn
 from apportion.config.evaluation import Decoding
 from apportion.data.records import Context
 from apportion.errors import StageError
+from apportion.generation.cache import roomy_cache
 from apportion.generation.ending import Completion, Ending, ending_ids
 from apportion.generation.prompts import check_room, encode_prompts
+from apportion.generation.replayed import FEWEST, WORTH_LEAVING, Replayed, recordable
 from apportion.generation.sampling import next_tokens
 from apportion.models.policy import causal_lm
 from apportion.models.template import Template
@@ -108,27 +110,18 @@ def _decode(
     u: torch.Tensor | None,
 ) -> list[Completion]:
     """One batch, token by token; `u`: (rows, new tokens) or None."""
-    from apportion.generation.cache import roomy_cache
-
     lm = causal_lm(model)
     limit = decoding.max_new_tokens or 0
     ids, mask = (tensor.to(lm.device) for tensor in _left_padded(rows))
     width = ids.shape[1]
     mask = torch.cat([mask, mask.new_ones(len(rows), limit)], dim=1)
     position = (mask[:, :width].cumsum(-1) - 1).clamp_min(0)
-    cache = roomy_cache(lm.config, width + limit)
+    steps = _Steps(lm, mask, position, limit)
     responses: list[list[int]] = [[] for _ in rows]
     lines = list(range(len(rows)))  # which row each line of the tensors belongs to
     going = set(lines)
     for step in range(limit):
-        logits = lm(
-            input_ids=ids,
-            attention_mask=mask[:, : width + step],
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        logits = steps.next(ids)
         chosen = next_tokens(logits, decoding, None if u is None else u[lines, step].to(lm.device))
         for row, token in zip(lines, chosen.tolist(), strict=True):
             if row in going:
@@ -137,11 +130,61 @@ def _decode(
                     going.discard(row)
         if not going:
             break
-        ids, position = chosen.unsqueeze(1), position[:, -1:] + 1
-        if len(going) <= _WORTH_LEAVING * len(lines):
+        ids = chosen.unsqueeze(1)
+        if len(going) <= steps.worth_leaving * len(lines):
             stay = [line for line, row in enumerate(lines) if row in going]
             keep = torch.tensor(stay, device=lm.device)
-            ids, position, mask = ids[keep], position[keep], mask[keep]
-            cache.batch_select_indices(keep)
+            ids = ids[keep]
+            steps.keep(keep)
             lines = [lines[line] for line in stay]
     return [ending.completion(response) for response in responses]
+
+
+class _Steps:
+    """A batch's forward passes over a cache of its own: the prompts, then token by token."""
+
+    def __init__(self, lm: Any, mask: torch.Tensor, position: torch.Tensor, limit: int) -> None:
+        """`mask`: (rows, prompt and `limit` new tokens); `position`: of the prompt's tokens."""
+        self._lm, self._mask, self._position = lm, mask, position
+        self._cache = roomy_cache(lm.config, mask.shape[1])
+        self._used, self._left = 0, limit
+        self._replayed: Replayed | None = None
+
+    @property
+    def worth_leaving(self) -> float:
+        """The part of the rows still going at which the others leave."""
+        return _WORTH_LEAVING if self._replayed is None else WORTH_LEAVING
+
+    def next(self, ids: torch.Tensor) -> torch.Tensor:
+        """Logits (rows, vocabulary) behind `ids`: the prompts at first, then one token a row."""
+        if self._used and self._replayed is None and self._left >= FEWEST:
+            self._record()
+        if self._replayed is not None:
+            logits = self._replayed(ids)
+        else:
+            logits = self._lm(
+                input_ids=ids,
+                attention_mask=self._mask[:, : self._used + ids.shape[1]],
+                position_ids=self._position,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+        self._used += ids.shape[1]
+        self._left -= 1
+        self._position = self._position[:, -1:] + 1
+        return logits
+
+    def _record(self) -> None:
+        if recordable(self._lm, self._cache, self._mask.device):
+            at = (self._mask, self._position, self._used)
+            self._replayed = Replayed(self._lm, self._cache, *at)
+            self._replayed.record()
+
+    def keep(self, lines: torch.Tensor) -> None:
+        """Go on with these lines of the batch alone."""
+        if self._replayed is not None:
+            self._replayed.close()
+            self._replayed = None
+        self._position, self._mask = self._position[lines], self._mask[lines]
+        self._cache.batch_select_indices(lines)
