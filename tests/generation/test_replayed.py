@@ -74,6 +74,24 @@ def test_what_was_never_written_does_not_matter(world, by_hand, monkeypatch):
     assert [c.text for c in found] == [expected(world, prompt)[0] for prompt in PROMPTS]
 
 
+def test_a_step_that_cannot_be_recorded_is_taken_as_ever(world, by_hand, monkeypatch):
+    def fail(self):
+        self._forward()  # writes to the cache, as a recording does
+        raise RuntimeError("asks midway")
+
+    monkeypatch.setattr(replayed.Replayed, "record", fail)
+    with pytest.warns(UserWarning, match="without a CUDA graph: asks midway"):
+        found = world.ask(batch_size=100)
+    assert [c.text for c in found] == [expected(world, prompt)[0] for prompt in PROMPTS]
+
+
+def test_a_replay_that_differs_is_told():
+    plain = torch.tensor([[4.0, -2.0]])
+    assert replayed.agree(plain + 0.05, plain)
+    assert not replayed.agree(plain + 0.1, plain)
+    assert not replayed.agree(plain * torch.nan, plain)
+
+
 def test_only_plain_attention_on_a_gpu_is_recorded(world):
     cache = roomy_cache(world.model.config, 8)
     gpu = torch.device("cuda")

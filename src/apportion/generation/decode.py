@@ -6,6 +6,7 @@ with the limit of new tokens (`truncated`). Greedy decoding gives what `model.ge
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -149,6 +150,7 @@ class _Steps:
         self._cache = roomy_cache(lm.config, mask.shape[1])
         self._used, self._left = 0, limit
         self._replayed: Replayed | None = None
+        self._may_record = recordable(lm, self._cache, mask.device)
 
     @property
     def worth_leaving(self) -> float:
@@ -157,7 +159,7 @@ class _Steps:
 
     def next(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits (rows, vocabulary) behind `ids`: the prompts at first, then one token a row."""
-        if self._used and self._replayed is None and self._left >= FEWEST:
+        if self._may_record and self._used and not self._replayed and self._left >= FEWEST:
             self._record()
         if self._replayed is not None:
             logits = self._replayed(ids)
@@ -176,10 +178,16 @@ class _Steps:
         return logits
 
     def _record(self) -> None:
-        if recordable(self._lm, self._cache, self._mask.device):
-            at = (self._mask, self._position, self._used)
-            self._replayed = Replayed(self._lm, self._cache, *at)
-            self._replayed.record()
+        """Record the step of the lines that are left; where that fails, go on as ever."""
+        steps = Replayed(self._lm, self._cache, self._mask, self._position, self._used)
+        try:
+            steps.record()
+        except RuntimeError as error:
+            steps.close()
+            self._may_record = False
+            warnings.warn(f"generating without a CUDA graph: {error}", stacklevel=2)
+        else:
+            self._replayed = steps
 
     def keep(self, lines: torch.Tensor) -> None:
         """Go on with these lines of the batch alone."""
