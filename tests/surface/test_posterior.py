@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from apportion.surface import posterior
 from apportion.surface.observe import observe
 from apportion.surface.posterior import (
     beta_moments,
@@ -15,6 +16,7 @@ from apportion.surface.posterior import (
 )
 from apportion.surface.shape import BROAD, discrepancy, features, places
 from apportion.surface.simulate import SimulatedResult
+from apportion.surface.worlds import Laboratory, world
 
 KEYS = [(0, 0), (100, 0), (0, 100), (50, 50), (400, 100), (100, 400), (500, 0), (0, 500)]
 
@@ -99,6 +101,28 @@ def test_posterior_means_agree_with_brute_importance_sampling(seen):
     sd = np.array(BROAD.theta[1])
     assert (found.weight @ found.theta - weight @ theta) / sd == pytest.approx(0, abs=0.25)
     assert found.effective > 100
+
+
+def test_the_sampler_goes_on_until_enough_thetas_carry_the_weight(monkeypatch):
+    """A lattice that no law fits: after four rounds 22 thetas carry it, and it goes on."""
+    lab = Laboratory(world("calibration", 9))
+    levels = (0, 50, 100, 200, 400, 800, 1600)
+    scores = {
+        (a, b): [float(lab.items(a, b, r).mean()) for r in range(2 if a or b else 1)]
+        for a in levels
+        for b in levels
+    }
+    groups = {
+        key: [SimulatedResult(*key, r, s, n_items=300) for r, s in enumerate(found)]
+        for key, found in scores.items()
+    }
+    lattice = observe(groups, {})
+    found = sample(BROAD, lattice, seed=1)
+    assert found.effective >= posterior.ENOUGH
+    monkeypatch.setattr(posterior, "MOST_ROUNDS", posterior.ROUNDS)
+    short = sample(BROAD, lattice, seed=1)
+    assert short.effective < posterior.ENOUGH
+    assert len(short.theta) < len(found.theta)
 
 
 def test_without_information_the_prior_is_left():

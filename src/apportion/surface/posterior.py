@@ -11,8 +11,8 @@
 
 theta is sampled by adaptive multiple importance sampling (Cornuet et al. 2012, arXiv 0907.1254):
 first from the prior, then in rounds from a Gaussian mixture fitted to the weighted sample so far,
-each theta weighted by the mixture of all proposals used. Given theta everything is Gaussian, so a
-draw of the surface at any points is exact.
+each theta weighted by the mixture of all proposals used; more rounds where few carry the weight.
+Given theta everything is Gaussian, so a draw of the surface at any points is exact.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from apportion.surface.shape import (
 )
 
 FIRST, ROUNDS, EACH = 1024, 4, 512
+ENOUGH, MOST_ROUNDS = 60.0, 12  # more rounds while fewer thetas than that carry the weight
 _CHUNK_NUMBERS = 250_000  # numbers in one batch of matrices: some megabytes, so caches serve them
 _CENTRES = 5
 _FREEDOM = 5.0  # of the proposals' multivariate t: tails heavier than the posterior's
@@ -144,7 +145,7 @@ def sample(prior: Prior, seen: Observations, *, seed: int) -> Posterior:
     theta = prior.draw(FIRST, rng)
     like = log_likelihood(prior, seen, theta)
     proposals: list[tuple[int, Prior | _Mixture]] = [(FIRST, prior)]
-    for _ in range(ROUNDS + 1):
+    while True:
         total = sum(count for count, _ in proposals)
         spread = logsumexp(
             np.stack([np.log(count / total) + q.log_density(theta) for count, q in proposals]),
@@ -153,7 +154,9 @@ def sample(prior: Prior, seen: Observations, *, seed: int) -> Posterior:
         log_w = like + prior.log_density(theta) - spread
         evidence = float(logsumexp(log_w) - np.log(len(theta)))
         weight = np.exp(log_w - logsumexp(log_w))
-        if len(proposals) == ROUNDS + 1:
+        rounds = len(proposals) - 1
+        enough = 1 / float((weight**2).sum()) >= ENOUGH
+        if rounds >= MOST_ROUNDS or (rounds >= ROUNDS and enough):
             break
         # Early on one theta may hold all the weight; a tempered sample shows where to look.
         tempered = _tempered(log_w)
