@@ -4,10 +4,11 @@
 
 A reader who knows the world's family, the ranges that its numbers were drawn from, and how noise
 arises, and who takes the split with the best mean of the exact posterior, loses the least on
-average that can be lost: regret is left because two replicates and 200 to 1,000 items do not tell
-a world from its neighbours. The posterior is sampled by emcee (`pip install emcee`) in the unit
-cube of the family's random numbers, starting around the truth. `--judged` are lines that
-`decision.py --out` wrote: both are then shown side by side. Calibration worlds only.
+average that can be lost (noise is taken as Gaussian): regret is left because two replicates and
+200 to 1,000 items do not tell a world from its neighbours. The posterior is sampled by emcee
+(extra `bench`) in the unit cube of the family's random numbers, starting around the truth.
+`--judged` are lines that `decision.py --out` wrote: both are then shown side by side. Calibration
+worlds only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import emcee
 import numpy as np
-from decision import ASKED, LEVELS, SHARES, measured
+from decision import ASKED, SHARES, known, measured
 from numpy.typing import NDArray
 
 from apportion.advise.line import GRID
@@ -34,27 +35,34 @@ Floats = NDArray[np.float64]
 class Cube:
     """Stands in for a random generator: hands out given numbers of the unit cube, in order.
 
-    With a generator it records what that hands out; `choice` is known and not sampled.
+    How many items a world has is known, and not drawn.
     """
 
-    def __init__(self, given: Any, n_items: int = 0) -> None:
-        self.given, self.n_items, self.at = given, n_items, 0
-        self.told: list[float] = []
+    def __init__(self, numbers: Floats, n_items: int) -> None:
+        self._left, self._n_items = iter(numbers.tolist()), n_items
 
     def random(self) -> float:
-        if isinstance(self.given, np.random.Generator):
-            self.told.append(float(self.given.random()))
-            return self.told[-1]
-        self.at += 1
-        return float(self.given[self.at - 1])
+        return next(self._left)
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * self.random()
 
     def choice(self, among: list[int]) -> int:
-        if isinstance(self.given, np.random.Generator):
-            return int(self.given.choice(among))
-        return self.n_items
+        return self._n_items
+
+
+class Tape(Cube):
+    """Hands out what a generator does, and keeps the numbers of the cube."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng, self.told = rng, list[float]()
+
+    def random(self) -> float:
+        self.told.append(float(self._rng.random()))
+        return self.told[-1]
+
+    def choice(self, among: list[int]) -> int:
+        return int(self._rng.choice(among))
 
 
 class Likelihood:
@@ -100,7 +108,7 @@ class Likelihood:
 
 def posterior(truth: World, likelihood: Likelihood, steps: int) -> Floats:
     """Draws (N, d) of the numbers in the cube."""
-    tape = Cube(generator(truth.split, truth.index))
+    tape = Tape(generator(truth.split, truth.index))
     FAMILIES[truth.family](tape)  # type: ignore[arg-type]
     # A family may draw more numbers in one of its forms than in another: two spare ones.
     start = np.array([*tape.told, 0.5, 0.5])
@@ -131,7 +139,7 @@ def judge(index: int, steps: int) -> dict[str, Any]:
         mean = np.mean([np.clip(law(n_s, n_p), LOW, HIGH) for law in laws], axis=0)
         score = truth.truth(n_s, n_p)
         found[f"{budget:g}"] = float(score.max() - score[mean.argmax()])
-    return {"index": index, "family": truth.family, "levels": LEVELS, "regret": found}
+    return {"index": index, "family": truth.family, "regret": found}
 
 
 def show(found: list[dict[str, Any]], judged: dict[int, Any]) -> None:
@@ -160,20 +168,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines, one per world; resumed")
     parser.add_argument("--judged", type=Path, nargs="*", default=[])
     arguments = parser.parse_args()
-
-    def lines(path: Path | None) -> list[dict[str, Any]]:
-        if path is None or not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-    found = {one["index"]: one for one in lines(arguments.out)}
+    found = {one["index"]: one for one in known(arguments.out)}
     for index in range(arguments.first, arguments.first + arguments.worlds):
         if index not in found:
             found[index] = judge(index, arguments.steps)
             if arguments.out is not None:
                 with arguments.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(found[index]) + "\n")
-    judged = {one["index"]: one for path in arguments.judged for one in lines(path)}
+    judged = {one["index"]: one for path in arguments.judged for one in known(path)}
     show([found[index] for index in sorted(found)], judged)
 
 

@@ -39,15 +39,19 @@ class World:
         return out[0, ids.shape[1] :].tolist()
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def ends_early(folder):
     """A model that ends some responses early: its end-of-text is likelier than at random."""
-    world = World(make_tiny_model(tmp_path_factory.mktemp("m") / "m", seed=3, scale=0.3))
+    world = World(make_tiny_model(folder, seed=3, scale=0.3))
     with torch.no_grad():
         weight = world.model.get_input_embeddings().weight
         eos = world.tokenizer.eos_token_id
         weight[eos] = 2.5 * weight[eos]
     return world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return ends_early(tmp_path_factory.mktemp("m") / "m")
 
 
 def expected(world, prompt):

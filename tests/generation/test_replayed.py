@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_decode import GREEDY, PROMPTS, SAMPLE, World, expected
+from test_decode import GREEDY, PROMPTS, SAMPLE, World, ends_early, expected
 
 from apportion.config.evaluation import Decoding
 from apportion.generation import decode, replayed
 from apportion.generation.cache import roomy_cache
-from tiny import make_tiny_gpt2, make_tiny_model
+from tiny import make_tiny_gpt2
 
 LONG = Decoding(max_new_tokens=60)
 
 
-def tuned(world):
-    with torch.no_grad():
-        weight = world.model.get_input_embeddings().weight
-        weight[world.tokenizer.eos_token_id] *= 2.5
-    return world
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return tuned(World(make_tiny_model(tmp_path_factory.mktemp("m") / "m", seed=3, scale=0.3)))
+    return ends_early(tmp_path_factory.mktemp("m") / "m")
 
 
 @pytest.fixture
@@ -71,6 +64,7 @@ def test_what_was_never_written_does_not_matter(world, by_hand, monkeypatch):
         torch.Tensor, "new_empty", lambda self, *size: empty(self, *size).fill_(torch.nan)
     )
     found = world.ask(batch_size=100)
+    assert by_hand
     assert [c.text for c in found] == [expected(world, prompt)[0] for prompt in PROMPTS]
 
 

@@ -166,7 +166,7 @@ def fit_surface(
     without: str | None = None,
     seed: int = 0,
 ) -> Surface:
-    """Fit the surface of one (model, task, method); a second or two.
+    """Fit the surface of one (model, task, method); one to four seconds.
 
     Scores are in [0, 1]. `prior`: "learnt" from published evidence, or "broad". Raises ResultsError
     for a row that cannot be used. With too little evidence the status says so and why.

@@ -32,7 +32,7 @@ from apportion.surface.shape import (
 )
 
 FIRST, ROUNDS, EACH = 1024, 4, 512
-ENOUGH, MOST_ROUNDS = 60.0, 12  # more rounds while fewer thetas than that carry the weight
+ENOUGH, MOST_ROUNDS = 60.0, 12  # more rounds while fewer effective thetas than that
 _CHUNK_NUMBERS = 250_000  # numbers in one batch of matrices: some megabytes, so caches serve them
 _CENTRES = 5
 _FREEDOM = 5.0  # of the proposals' multivariate t: tails heavier than the posterior's
@@ -51,7 +51,7 @@ class Posterior:
     @property
     def effective(self) -> float:
         """Effective number of thetas: 1 / sum w²."""
-        return float(1 / (self.weight**2).sum())
+        return _effective(self.weight)
 
 
 def prior_moments(prior: Prior, seen: Observations, theta: Floats) -> tuple[Floats, Floats, Floats]:
@@ -126,7 +126,7 @@ class _Mixture:
 
 def _fitted(prior: Prior, theta: Floats, weight: Floats, rng: np.random.Generator) -> _Mixture:
     """Kernels around likely thetas; the shape is the weighted sample's, mixed with the prior's."""
-    effective = 1 / (weight**2).sum()
+    effective = _effective(weight)
     mean = weight @ theta
     spread = (theta - mean).T @ ((theta - mean) * weight[:, None])
     wide = np.diag(np.asarray(prior.theta[1]) ** 2)
@@ -155,7 +155,7 @@ def sample(prior: Prior, seen: Observations, *, seed: int) -> Posterior:
         evidence = float(logsumexp(log_w) - np.log(len(theta)))
         weight = np.exp(log_w - logsumexp(log_w))
         rounds = len(proposals) - 1
-        enough = 1 / float((weight**2).sum()) >= ENOUGH
+        enough = _effective(weight) >= ENOUGH
         if rounds >= MOST_ROUNDS or (rounds >= ROUNDS and enough):
             break
         # Early on one theta may hold all the weight; a tempered sample shows where to look.
@@ -168,8 +168,12 @@ def sample(prior: Prior, seen: Observations, *, seed: int) -> Posterior:
     return Posterior(prior, seen, theta, weight, evidence)
 
 
+def _effective(weight: Floats) -> float:
+    return float(1 / (weight**2).sum())
+
+
 def _tempered(log_w: Floats) -> Floats:
-    """Weights raised to the largest power up to 1 that leaves 60 effective thetas."""
+    """Weights raised to the largest power up to 1 that leaves `ENOUGH` effective thetas."""
     low, high = 0.0, 1.0
     shifted = log_w - log_w.max()
 
@@ -177,11 +181,11 @@ def _tempered(log_w: Floats) -> Floats:
         w = np.exp(power * shifted)
         return np.asarray(w / w.sum())
 
-    if 1 / (weights(1.0) ** 2).sum() >= 60:
+    if _effective(weights(1.0)) >= ENOUGH:
         return weights(1.0)
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if 1 / (weights(middle) ** 2).sum() >= 60 else (low, middle)
+        low, high = (middle, high) if _effective(weights(middle)) >= ENOUGH else (low, middle)
     return weights(low)
 
 
