@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import weakref
 
 import pytest
 
@@ -140,6 +141,24 @@ def test_the_callers_random_streams_and_settings_stay(tiny, tmp_path):
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (random.getstate(), numpy.random.get_state()[1].tolist()) == states[1:]
     assert datasets.are_progress_bars_disabled() == bars
+
+
+def test_nothing_keeps_a_trainer_once_it_is_done(tiny, tmp_path):
+    """Its optimiser's state would stay beside the next stage; its processes' group would too."""
+    made = []
+
+    class Seen(TrainerCallback):
+        def on_train_begin(self, args, state, control, optimizer=None, **kwargs):
+            made.append(weakref.ref(optimizer.optimizer))
+
+    model = prepare_for_training(load_base(tiny.ref, dtype="float32"), None, seed=7)
+    columns = dpo_columns(pair_rows(tiny))
+
+    def start():
+        return load_base(tiny.ref, dtype="float32")
+
+    train(model, tiny.tokenizer, columns, settings(), tmp_path, reference=start, callbacks=[Seen()])
+    assert len(made) == 1 and made[0]() is None
 
 
 def test_only_the_newest_adapters_dropout_is_left(tiny, tmp_path):

@@ -90,7 +90,21 @@ def main(argv: list[str]) -> int:
         user = isinstance(error, StudyError)
         (folder / _ERROR).write_text(json.dumps({**words, "user": user}))
         return error.exit_code
+    _leave_together()
     return 0
+
+
+def _leave_together() -> None:
+    """End the group of processes, once all of them are here.
+
+    Its threads would otherwise outlive the interpreter, and now and then abort a process whose
+    work is done; the launcher then ends the others, and rank 0 may still be writing.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def _die_with_owner() -> None:

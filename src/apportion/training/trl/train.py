@@ -94,6 +94,9 @@ def train(
         if trainer.order.drawn == 0:
             raise StageError("this TRL draws its examples in another order than it was given.")
         logs = [record.of(row) for row in trainer.state.log_history if "loss" in row]
+        # It is full of cycles, and would keep the optimiser's state beside the next stage's.
+        del trainer, record
+        gc.collect()
     if len(logs) != len(order):
         raise StageError(f"TRL made {len(logs)} steps where {len(order)} were planned.")
     return Trained(logs, known)
@@ -126,9 +129,9 @@ def _trainer(
     args = config(**arguments(settings, folder / _CHECKPOINTS, len(data), processes=processes))
     if processes == 1:
         args._n_gpu = 1  # without a launcher one GPU is used, however many are seen
-    kind.order = EpochOrder(epochs)
+    # TRL may ask for the order while it is made: a class of its own has it, for this once.
+    kind = type(kind.__name__, (kind,), {"order": EpochOrder(epochs)})
     trainer = kind(model=model, args=args, train_dataset=data, processing_class=tokenizer, **extra)
-    trainer.order = kind.order
     trainer.remove_callback(PrinterCallback)
     if settings.by_sequence:
         # Then the Trainer does not weigh a step's micro-batches by their tokens.

@@ -50,7 +50,7 @@ class EpochOrder(Sampler[int]):
 class Bridged:
     """What the three trainers have in common; comes before TRL's class."""
 
-    order: EpochOrder  # set by `train` before training begins
+    order: EpochOrder  # `train` makes a class with it for each training
     model: Any
     args: Any
     state: Any
