@@ -7,8 +7,10 @@ arises, and who takes the split with the best mean of the exact posterior, loses
 average that can be lost (noise is taken as Gaussian): regret is left because two replicates and
 200 to 1,000 items do not tell a world from its neighbours. The posterior is sampled by emcee
 (extra `bench`) in the unit cube of the family's random numbers, starting around the truth.
-`--judged` are lines that `decision.py --out` wrote: both are then shown side by side. Calibration
-worlds only.
+With `--family unknown` the reader has all eleven families, each as likely as the other, and must
+find out which; its posterior of each is sampled as a surface's is (`surface/posterior.py`), and the
+families are weighted by their evidence. `--judged` are lines that `decision.py --out` wrote: both
+are then shown side by side. Calibration worlds only.
 """
 
 from __future__ import annotations
@@ -22,10 +24,13 @@ import emcee
 import numpy as np
 from decision import ASKED, SHARES, known, measured
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from apportion.advise.line import GRID
 from apportion.config.budget import Prices
 from apportion.prices import counts
+from apportion.surface.posterior import weighted
+from apportion.surface.shape import Prior
 from apportion.surface.simulate import SimulatedResult
 from apportion.surface.worlds import FAMILIES, HIGH, LOW, Laboratory, Noise, World, generator, world
 
@@ -68,8 +73,8 @@ class Tape(Cube):
 class Likelihood:
     """log p(measured | numbers in the cube), with effects of data, SFT run and preference run."""
 
-    def __init__(self, truth: World, rows: list[SimulatedResult]) -> None:
-        self.family, self.n_items = truth.family, truth.noise.n_items
+    def __init__(self, truth: World, rows: list[SimulatedResult], family: str) -> None:
+        self.family, self.n_items = family, truth.noise.n_items
         cells = sorted({(row.n_sft, row.n_pref) for row in rows})
         self.n_s = np.array([c[0] for c in cells], dtype=float)
         self.n_p = np.array([c[1] for c in cells], dtype=float)
@@ -125,12 +130,57 @@ def posterior(truth: World, likelihood: Likelihood, steps: int) -> Floats:
     return drawn
 
 
-def judge(index: int, steps: int) -> dict[str, Any]:
+def numbers_of(family: str) -> int:
+    """How many numbers of the cube a family takes, in the form that takes most."""
+    many = []
+    for index in range(20):
+        tape = Tape(np.random.default_rng(index))
+        FAMILIES[family](tape)  # type: ignore[arg-type]
+        many.append(len(tape.told))
+    return max(many)
+
+
+def unknown(truth: World, rows: list[SimulatedResult], draws: int = 600) -> tuple[list[Any], Any]:
+    """Laws drawn from the posterior over all families, and what each family has of it."""
+    rng = np.random.default_rng(truth.index)
+    found = []
+    for family in FAMILIES:
+        if family == "price-skewed":  # the laws of "cold start", at other prices
+            continue
+        likelihood = Likelihood(truth, rows, family)
+        many = numbers_of(family)
+        prior = Prior("cube", ((0.0,) * many, (1.0,) * many), ((), ()))
+
+        def log_like(theta: Floats, likelihood: Likelihood = likelihood) -> Floats:
+            return np.array([likelihood.one(row) for row in norm.cdf(theta)])
+
+        theta, weight, evidence = weighted(prior, log_like, rng, most_rounds=20)
+        picked = norm.cdf(theta[rng.choice(len(theta), size=draws, p=weight)])
+        twice = np.log(2.0) if family == "cold start" else 0.0
+        effective = float(1 / (weight**2).sum())
+        found.append((family, evidence + twice, effective, likelihood, picked))
+    logs = np.array([one[1] for one in found])
+    share = np.exp(logs - logs.max())
+    share /= share.sum()
+    laws = [
+        likelihood.draw(numbers)[0]
+        for part, (*_, likelihood, picked) in zip(share, found, strict=True)
+        for numbers in picked[: round(part * draws)]
+    ]
+    told = {one[0]: (float(part), one[2]) for part, one in zip(share, found, strict=True)}
+    return laws, told
+
+
+def judge(index: int, steps: int, family: str) -> dict[str, Any]:
     """Regret at every budget of the split with the best posterior mean."""
     truth = world("calibration", index)
     rows = measured(Laboratory(truth))
-    likelihood = Likelihood(truth, rows)
-    laws = [likelihood.draw(numbers)[0] for numbers in posterior(truth, likelihood, steps)]
+    told: Any = None
+    if family == "unknown":
+        laws, told = unknown(truth, rows)
+    else:
+        likelihood = Likelihood(truth, rows, truth.family)
+        laws = [likelihood.draw(numbers)[0] for numbers in posterior(truth, likelihood, steps)]
     prices = Prices(sft=truth.prices[0], preference=truth.prices[1])
     found = {}
     for budget in ASKED:
@@ -139,7 +189,7 @@ def judge(index: int, steps: int) -> dict[str, Any]:
         mean = np.mean([np.clip(law(n_s, n_p), LOW, HIGH) for law in laws], axis=0)
         score = truth.truth(n_s, n_p)
         found[f"{budget:g}"] = float(score.max() - score[mean.argmax()])
-    return {"index": index, "family": truth.family, "regret": found}
+    return {"index": index, "family": truth.family, "regret": found, "told": told}
 
 
 def show(found: list[dict[str, Any]], judged: dict[int, Any]) -> None:
@@ -164,6 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worlds", type=int, default=110)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--family", choices=("known", "unknown"), default="known")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--out", type=Path, help="JSON lines, one per world; resumed")
     parser.add_argument("--judged", type=Path, nargs="*", default=[])
@@ -171,7 +222,7 @@ def main() -> None:
     found = {one["index"]: one for one in known(arguments.out)}
     for index in range(arguments.first, arguments.first + arguments.worlds):
         if index not in found:
-            found[index] = judge(index, arguments.steps)
+            found[index] = judge(index, arguments.steps, arguments.family)
             if arguments.out is not None:
                 with arguments.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(found[index]) + "\n")

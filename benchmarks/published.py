@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from apportion.advise.published import FIGURE, SEED_SD, PublishedPoint, by_task, load_published
-from apportion.surface.model import families, fit_observations
+from apportion.surface.model import fit_observations
 from apportion.surface.posterior import draw
+from apportion.surface.priors import families
 from apportion.surface.shape import to_score
 
 TOOL = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "learn_prior.py"))

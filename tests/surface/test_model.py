@@ -12,7 +12,8 @@ import pytest
 from apportion.errors import ResultsError
 from apportion.surface.evidence import panels, prior_from_evidence
 from apportion.surface.learnt import BETWEEN, PanelMoments, learn
-from apportion.surface.model import families, fit_surface
+from apportion.surface.model import fit_surface
+from apportion.surface.priors import TRUST, families
 from apportion.surface.shape import BROAD, LAW
 from apportion.surface.simulate import budget_cells, law, simulate
 
@@ -44,7 +45,7 @@ def test_a_fit_holds_the_truth_in_its_intervals(surface):
 def test_its_diagnostics(surface):
     found = surface.diagnostics
     assert sum(found.weights.values()) == pytest.approx(1)
-    assert set(found.weights) == {"learnt", "broad", "free"}
+    assert set(found.weights) == {"usual", "broad", "flat", "free", "learnt"}
     assert found.cells == 11 and found.observations == 22 and found.replicated == 11
     assert found.run_sd[1] < 0.02 < 3 * found.run_sd[2]
     assert 0.3 < found.misfit < 2.5
@@ -90,7 +91,23 @@ def test_a_score_that_is_none_is_refused(score):
 def test_families_add_up():
     for prior in ("learnt", "broad"):
         assert sum(weight for _, weight in families(prior)) == pytest.approx(1)
-    assert [p.name for p, _ in families("learnt")] == ["learnt", "broad", "free"]
+    assert [p.name for p, _ in families("learnt")] == ["learnt", "usual", "broad", "flat", "free"]
+    assert "learnt" not in [p.name for p, _ in families("broad")]
+    given = replace(BROAD, name="family")
+    assert sum(weight for _, weight in families(given)) == pytest.approx(1)
+    assert {p.name: w for p, w in families(given)}["family"] == TRUST
+
+
+def test_a_flat_surface_is_known_as_one():
+    """Where data hardly matter, no share is called better than the rest."""
+    made = [
+        replace(row, score=0.5 + 0.005 * (k % 3), item_scores=None, stderr=0.02, n_items=600)
+        for k, row in enumerate(rows())
+    ]
+    found = fit_surface(made, **NAME)
+    assert max(found.diagnostics.weights, key=found.diagnostics.weights.__getitem__) == "flat"
+    drawn = found.draws([0.0, 50.0, 100.0], [100.0, 50.0, 0.0])
+    assert np.ptp(drawn.mean(axis=0)) < 0.01
 
 
 def test_a_panel_that_says_nothing_leaves_the_broad_prior():

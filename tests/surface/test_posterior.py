@@ -123,6 +123,9 @@ def test_the_sampler_goes_on_until_enough_thetas_carry_the_weight(monkeypatch):
     short = sample(BROAD, lattice, seed=1)
     assert short.effective < posterior.ENOUGH
     assert len(short.theta) < len(found.theta)
+    monkeypatch.undo()
+    hopeless = sample(BROAD, lattice, seed=1, least=found.log_evidence + 50)
+    assert (hopeless.theta == short.theta).all()  # nobody would look at it: no more rounds
 
 
 def test_without_information_the_prior_is_left():

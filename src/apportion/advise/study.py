@@ -15,7 +15,8 @@ from apportion.errors import ResultsError
 from apportion.prices import Amount, needs_seconds
 from apportion.surface.family import doubtful, prior_of_family, stand_in
 from apportion.surface.hierarchy import Estimate
-from apportion.surface.model import PriorName, Surface, fit_surface
+from apportion.surface.model import Surface, fit_surface
+from apportion.surface.priors import PriorName
 from apportion.surface.rows import ResultRow
 
 SANDBOX_PREFIX = "sandbox:"

@@ -23,7 +23,6 @@ from apportion.surface.posterior import Posterior, beta_moments
 from apportion.surface.shape import BROAD, LAW, Floats, Prior
 
 BETWEEN = 0.15
-TRUST = 0.8  # prior probability that the learnt prior, and not the broad one, fits a new task
 
 
 @dataclass(frozen=True)

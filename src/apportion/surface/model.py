@@ -2,14 +2,12 @@
 
 | symbol | meaning                                                                     | shape |
 |--------|-----------------------------------------------------------------------------|-------|
-| F      | families: the same law under different priors, see `families`                |       |
+| F      | families: the same law under different priors, see `surface/priors.py`        |       |
 | w_f    | weight of a family: its prior weight times its evidence, normalised          | F     |
 | mu     | drawn score at counts asked about, over all runs and items of the task       | D, M  |
 
-Families: `learnt` (the law's parameters as other tasks' surfaces have them), `broad` (nothing known
-but orders of magnitude) and `free` (the law is held down and the discrepancy is wide: an
-interpolator, for worlds where no term of the law is right). Weights follow from how well each
-foretold the data, one observation after the other, which is what a marginal likelihood is.
+Weights follow from how well each prior foretold the data, one observation after the other, which is
+what a marginal likelihood is.
 """
 
 from __future__ import annotations
@@ -22,20 +20,18 @@ from typing import Literal
 import numpy as np
 from scipy.special import logsumexp
 
-from apportion.surface.evidence import prior_from_evidence
 from apportion.surface.hierarchy import Estimate, fit
-from apportion.surface.learnt import TRUST
 from apportion.surface.observe import Observations, observe
 from apportion.surface.posterior import Posterior, draw, sample
+from apportion.surface.priors import PriorName, families
 from apportion.surface.rows import ResultRow, finished_cells, item_contributions
-from apportion.surface.shape import BROAD, LENGTH_P, LENGTH_S, SD, Floats, Prior, to_score
+from apportion.surface.shape import Floats, Prior, to_score
 
 N_DRAWS = 2000
 FEWEST_CELLS = 3  # trained cells; below, a surface is its prior
 FEWEST_EFFECTIVE = 40.0  # effective thetas below which the integral is not trusted
 SAME = 1e-9  # scores nearer to each other than this are the same
-FREE = 0.1  # prior weight of the family `free`
-PriorName = Literal["learnt", "broad"]
+HOPELESS = 0.01  # a family with a smaller weight gets no more than the usual rounds of sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,36 +104,17 @@ def _split(n: int, weights: Sequence[float]) -> list[int]:
     return [int(c) for c in counts]
 
 
-def _free(prior: Prior) -> Prior:
-    """The law's weights shrunk, the discrepancy five times as wide, at longer lengths."""
-    theta_mean, theta_sd = (list(part) for part in prior.theta)
-    theta_mean[SD] = float(np.log(0.2))
-    for k in (LENGTH_S, LENGTH_P):
-        theta_mean[k] = float(np.log(4.0))
-    mean, sd = prior.beta
-    small = tuple(s if k == 0 else 0.3 * s for k, s in enumerate(sd))
-    shrunk = tuple(m if k == 0 else 0.3 * m for k, m in enumerate(mean))
-    return Prior("free", (tuple(theta_mean), tuple(theta_sd)), (shrunk, small))
-
-
-def families(prior: PriorName | Prior, without: str | None = None) -> list[tuple[Prior, float]]:
-    """Priors and their weights. `without`: a task of the published evidence to leave out."""
-    rest = [(BROAD, 1 - FREE), (_free(BROAD), FREE)]
-    if prior == "broad":
-        return rest
-    learnt = prior if isinstance(prior, Prior) else prior_from_evidence(without=without)
-    return [(learnt, TRUST), *((p, (1 - TRUST) * w) for p, w in rest)]
-
-
 def fit_observations(
     seen: Observations, priors: Sequence[tuple[Prior, float]], *, seed: int = 0
 ) -> tuple[tuple[Posterior, ...], tuple[float, ...]]:
     """A posterior for each family, and the families' weights."""
-    posteriors = tuple(sample(prior, seen, seed=seed + k) for k, (prior, _) in enumerate(priors))
-    logs = np.array(
-        [np.log(w) + q.log_evidence for q, (_, w) in zip(posteriors, priors, strict=True)]
-    )
-    return posteriors, tuple(float(w) for w in np.exp(logs - logsumexp(logs)))
+    posteriors: list[Posterior] = []
+    logs: list[float] = []
+    for k, (prior, weight) in enumerate(priors):
+        least = max(logs, default=-np.inf) + np.log(HOPELESS / weight)
+        posteriors.append(sample(prior, seen, seed=seed + k, least=least))
+        logs.append(np.log(weight) + posteriors[-1].log_evidence)
+    return tuple(posteriors), tuple(float(w) for w in np.exp(logs - logsumexp(logs)))
 
 
 def _status(seen: Observations) -> tuple[bool, list[str]]:

@@ -17,6 +17,7 @@ Given theta everything is Gaussian, so a draw of the surface at any points is ex
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,13 +138,34 @@ def _fitted(prior: Prior, theta: Floats, weight: Floats, rng: np.random.Generato
     return _Mixture(np.concatenate([centres, mean[None]]), np.linalg.cholesky(0.7 * shape))
 
 
-def sample(prior: Prior, seen: Observations, *, seed: int) -> Posterior:
-    """Weighted thetas; the same for the same observations and seed."""
+def sample(prior: Prior, seen: Observations, *, seed: int, least: float = -np.inf) -> Posterior:
+    """Weighted thetas; the same for the same observations and seed.
+
+    Rounds beyond `ROUNDS` are for priors whose log evidence is at least `least`.
+    """
+    theta, weight, evidence = weighted(
+        prior,
+        lambda theta: log_likelihood(prior, seen, theta),
+        np.random.default_rng(seed),
+        most_rounds=MOST_ROUNDS,
+        least=least,
+    )
+    return Posterior(prior, seen, theta, weight, evidence)
+
+
+def weighted(
+    prior: Prior,
+    log_like: Callable[[Floats], Floats],
+    rng: np.random.Generator,
+    *,
+    most_rounds: int,
+    least: float = -np.inf,
+) -> tuple[Floats, Floats, float]:
+    """Thetas (T, P), their weights (T,) and the log evidence, of any likelihood of theta."""
     from scipy.special import logsumexp
 
-    rng = np.random.default_rng(seed)
     theta = prior.draw(FIRST, rng)
-    like = log_likelihood(prior, seen, theta)
+    like = log_like(theta)
     proposals: list[tuple[int, Prior | _Mixture]] = [(FIRST, prior)]
     while True:
         total = sum(count for count, _ in proposals)
@@ -155,8 +177,8 @@ def sample(prior: Prior, seen: Observations, *, seed: int) -> Posterior:
         evidence = float(logsumexp(log_w) - np.log(len(theta)))
         weight = np.exp(log_w - logsumexp(log_w))
         rounds = len(proposals) - 1
-        enough = _effective(weight) >= ENOUGH
-        if rounds >= MOST_ROUNDS or (rounds >= ROUNDS and enough):
+        enough = evidence < least or _effective(weight) >= ENOUGH
+        if rounds >= most_rounds or (rounds >= ROUNDS and enough):
             break
         # Early on one theta may hold all the weight; a tempered sample shows where to look.
         tempered = _tempered(log_w)
@@ -164,8 +186,8 @@ def sample(prior: Prior, seen: Observations, *, seed: int) -> Posterior:
         more = proposal.draw(EACH, rng)
         proposals.append((EACH, proposal))
         theta = np.concatenate([theta, more])
-        like = np.concatenate([like, log_likelihood(prior, seen, more)])
-    return Posterior(prior, seen, theta, weight, evidence)
+        like = np.concatenate([like, log_like(more)])
+    return theta, weight, evidence
 
 
 def _effective(weight: Floats) -> float:

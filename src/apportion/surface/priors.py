@@ -1,0 +1,87 @@
+"""The priors that a surface is fitted under, and how likely each is before the data are seen.
+
+| name   | what it says of a new task                                                  | weight |
+|--------|-----------------------------------------------------------------------------|--------|
+| learnt | the law's parameters are as published surfaces have them (`evidence`)        | 0.4    |
+| usual  | both kinds of data help, share little, harm little; the law is nearly right  | 0.375  |
+| broad  | orders of magnitude, and any sign                                            | 0.075  |
+| flat   | data hardly move the score, and do no harm                                   | 0.075  |
+| free   | the law is held down and the discrepancy is wide: an interpolator            | 0.075  |
+
+The same law and the same noise stand under all five; only what is expected of them differs. Weights
+become posterior ones by how well each prior foretold the data. `usual` was chosen among ten
+candidates by log evidence on calibration worlds (`surface/worlds.py`) and on measured surfaces, the
+weights by regret on calibration worlds and on the published panels (docs/log.md, 28 November 2026).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from apportion.surface.evidence import prior_from_evidence
+from apportion.surface.shape import BROAD, FEATURES, LENGTH_P, LENGTH_S, PARAMETERS, SD, Prior
+
+PriorName = Literal["learnt", "broad"]
+
+LEARNT = 0.4  # of the published prior
+OTHERS = {"usual": 5 / 8, "broad": 1 / 8, "flat": 1 / 8, "free": 1 / 8}  # of what that leaves
+TRUST = 0.8  # weight of a prior that the caller gives: it is of the same family of models
+
+
+def _with(
+    name: str,
+    beta: dict[str, tuple[float, float]],
+    theta: dict[str, tuple[float, float]],
+) -> Prior:
+    """BROAD with other means and sds of weights, and other middles and sds of parameters."""
+    weights = [
+        beta.get(feature, old)
+        for feature, old in zip(FEATURES, zip(*BROAD.beta, strict=True), strict=True)
+    ]
+    logs = [
+        (float(np.log(theta[one][0])), theta[one][1]) if one in theta else old
+        for one, old in zip(PARAMETERS, zip(*BROAD.theta, strict=True), strict=True)
+    ]
+    (beta_mean, beta_sd), (mean, sd) = zip(*weights, strict=True), zip(*logs, strict=True)
+    return Prior(name, (mean, sd), (beta_mean, beta_sd))
+
+
+USUAL = _with(
+    "usual",
+    {"sft": (0.35, 0.20), "pref": (0.15, 0.08), "common": (0.04, 0.05), "cold": (0.0, 0.10),
+     "over": (0.005, 0.012)},
+    {"sd": (0.02, 0.9)},
+)  # fmt: skip
+FLAT = _with(
+    "flat",
+    {"sft": (0.01, 0.015), "pref": (0.01, 0.015), "common": (0.0, 0.005), "cold": (0.0, 0.005),
+     "over": (0.0, 0.001)},
+    {"sd": (0.005, 0.7)},
+)  # fmt: skip
+
+
+def _free() -> Prior:
+    """The law's weights shrunk, the discrepancy five times as wide, at longer lengths."""
+    theta_mean, theta_sd = (list(part) for part in BROAD.theta)
+    theta_mean[SD] = float(np.log(0.2))
+    for k in (LENGTH_S, LENGTH_P):
+        theta_mean[k] = float(np.log(4.0))
+    mean, sd = BROAD.beta
+    small = tuple(s if k == 0 else 0.3 * s for k, s in enumerate(sd))
+    shrunk = tuple(m if k == 0 else 0.3 * m for k, m in enumerate(mean))
+    return Prior("free", (tuple(theta_mean), tuple(theta_sd)), (shrunk, small))
+
+
+FREE = _free()
+
+
+def families(prior: PriorName | Prior, without: str | None = None) -> list[tuple[Prior, float]]:
+    """Priors and their weights. `without`: a task of the published evidence to leave out."""
+    rest = [(one, OTHERS[one.name]) for one in (USUAL, BROAD, FLAT, FREE)]
+    if prior == "broad":
+        return rest
+    first = prior if isinstance(prior, Prior) else prior_from_evidence(without=without)
+    trust = TRUST if first is prior else LEARNT
+    return [(first, trust), *((one, (1 - trust) * weight) for one, weight in rest)]
