@@ -55,7 +55,7 @@ def advise(
     ] = 0.01,
     delta: Annotated[float, typer.Option(help="Tolerated doubt.")] = 0.1,
     prior: Annotated[
-        PriorChoice, typer.Option(help="learnt: from published surfaces; broad: from nothing.")
+        PriorChoice, typer.Option(help="learnt: with what published surfaces say; broad: without.")
     ] = PriorChoice.learnt,
     model: Annotated[
         str | None, typer.Option("--model", help="Advise on this model alone.")

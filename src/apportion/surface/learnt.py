@@ -1,4 +1,4 @@
-"""A prior learnt from surfaces measured elsewhere, and the mixture with the broad one.
+"""A prior learnt from surfaces measured elsewhere.
 
 | symbol  | meaning                                                                       |
 |---------|-------------------------------------------------------------------------------|
