@@ -124,8 +124,11 @@ def test_the_sampler_goes_on_until_enough_thetas_carry_the_weight(monkeypatch):
     assert short.effective < posterior.ENOUGH
     assert len(short.theta) < len(found.theta)
     monkeypatch.undo()
+    poor = sample(BROAD, lattice, seed=1, least=found.log_evidence + 1)
+    assert (poor.theta == short.theta).all()  # of little weight: the usual rounds, and no more
     hopeless = sample(BROAD, lattice, seed=1, least=found.log_evidence + 50)
-    assert (hopeless.theta == short.theta).all()  # nobody would look at it: no more rounds
+    assert len(hopeless.theta) < len(poor.theta)
+    assert hopeless.log_evidence < found.log_evidence + 5
 
 
 def test_without_information_the_prior_is_left():

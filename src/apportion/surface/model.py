@@ -108,12 +108,15 @@ def fit_observations(
     seen: Observations, priors: Sequence[tuple[Prior, float]], *, seed: int = 0
 ) -> tuple[tuple[Posterior, ...], tuple[float, ...]]:
     """A posterior for each family, and the families' weights."""
-    posteriors: list[Posterior] = []
-    logs: list[float] = []
-    for k, (prior, weight) in enumerate(priors):
-        least = max(logs, default=-np.inf) + np.log(HOPELESS / weight)
-        posteriors.append(sample(prior, seen, seed=seed + k, least=least))
-        logs.append(np.log(weight) + posteriors[-1].log_evidence)
+    found: dict[int, Posterior] = {}
+    best = -np.inf
+    # The first comes from elsewhere and fits least often: the others set the mark for it.
+    for k in (*range(1, len(priors)), 0):
+        prior, weight = priors[k]
+        found[k] = sample(prior, seen, seed=seed + k, least=best + np.log(HOPELESS / weight))
+        best = max(best, np.log(weight) + found[k].log_evidence)
+    posteriors = [found[k] for k in range(len(priors))]
+    logs = [np.log(w) + q.log_evidence for q, (_, w) in zip(posteriors, priors, strict=True)]
     return tuple(posteriors), tuple(float(w) for w in np.exp(logs - logsumexp(logs)))
 
 

@@ -64,10 +64,19 @@ class Observations:
     def noise(self, theta: Floats) -> Floats:
         """(T, N, N) for thetas (T, 14)."""
         value = np.exp(theta)
-        d, s, p = (value[:, k, None, None] ** 2 for k in (TAU_D, TAU_S, TAU_P))
-        runs = d * self.same_data + s * self.same_sft + p * self.own_pref
+        n = len(self.z)
+        noise = (value[:, [TAU_D, TAU_S, TAU_P]] ** 2 @ self._kinds).reshape(-1, n, n)
         scale = 1 + value[:, EARLY, None] * np.exp2(-self.n_sft / EARLY_HALF)
-        return np.asarray(self.items + runs * scale[:, :, None] * scale[:, None])
+        noise *= scale[:, :, None]
+        noise *= scale[:, None]
+        noise += self.items
+        return np.asarray(noise)
+
+    @cached_property
+    def _kinds(self) -> Floats:
+        """D, R and P, one row each (3, N * N)."""
+        kinds = (self.same_data, self.same_sft, self.own_pref)
+        return np.stack([np.asarray(kind, dtype=float).reshape(-1) for kind in kinds])
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,6 +33,7 @@ from apportion.surface.shape import (
 )
 
 FIRST, ROUNDS, EACH = 1024, 4, 512
+GLANCE = 1  # rounds after which a prior that explains nothing is given up
 ENOUGH, MOST_ROUNDS = 60.0, 12  # more rounds while fewer effective thetas than that
 _CHUNK_NUMBERS = 250_000  # numbers in one batch of matrices: some megabytes, so caches serve them
 _CENTRES = 5
@@ -63,7 +64,9 @@ def prior_moments(prior: Prior, seen: Observations, theta: Floats) -> tuple[Floa
     # Replicates share a place: the kernel's exponentials are most of a fit, so once for each place.
     u, place = seen.places
     covariance = scaled @ np.swapaxes(scaled, 1, 2)
-    covariance += discrepancy(theta, u, u)[:, place[:, None], place]
+    each = (place[:, None] * len(u) + place).reshape(-1)
+    apart = discrepancy(theta, u, u).reshape(len(theta), -1)
+    covariance += apart.take(each, axis=1).reshape(covariance.shape)
     covariance += seen.noise(theta)
     return phi @ mean, covariance, phi
 
@@ -141,7 +144,8 @@ def _fitted(prior: Prior, theta: Floats, weight: Floats, rng: np.random.Generato
 def sample(prior: Prior, seen: Observations, *, seed: int, least: float = -np.inf) -> Posterior:
     """Weighted thetas; the same for the same observations and seed.
 
-    Rounds beyond `ROUNDS` are for priors whose log evidence is at least `least`.
+    Rounds beyond `ROUNDS` are for priors whose log evidence is at least `least`; where no theta
+    comes near that in `GLANCE` rounds, they are all.
     """
     theta, weight, evidence = weighted(
         prior,
@@ -179,6 +183,8 @@ def weighted(
         rounds = len(proposals) - 1
         enough = evidence < least or _effective(weight) >= ENOUGH
         if rounds >= most_rounds or (rounds >= ROUNDS and enough):
+            break
+        if rounds >= GLANCE and like.max() < least:  # no evidence is above the largest likelihood
             break
         # Early on one theta may hold all the weight; a tempered sample shows where to look.
         tempered = _tempered(log_w)
