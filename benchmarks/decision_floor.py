@@ -29,7 +29,7 @@ from scipy.stats import norm
 from apportion.advise.line import GRID
 from apportion.config.budget import Prices
 from apportion.prices import counts
-from apportion.surface.posterior import weighted
+from apportion.surface.posterior import effective_number, weighted
 from apportion.surface.shape import Prior
 from apportion.surface.simulate import SimulatedResult
 from apportion.surface.worlds import FAMILIES, HIGH, LOW, Laboratory, Noise, World, generator, world
@@ -157,8 +157,7 @@ def unknown(truth: World, rows: list[SimulatedResult], draws: int = 600) -> tupl
         theta, weight, evidence = weighted(prior, log_like, rng, most_rounds=20)
         picked = norm.cdf(theta[rng.choice(len(theta), size=draws, p=weight)])
         twice = np.log(2.0) if family == "cold start" else 0.0
-        effective = float(1 / (weight**2).sum())
-        found.append((family, evidence + twice, effective, likelihood, picked))
+        found.append((family, evidence + twice, effective_number(weight), likelihood, picked))
     logs = np.array([one[1] for one in found])
     share = np.exp(logs - logs.max())
     share /= share.sum()
@@ -219,7 +218,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines, one per world; resumed")
     parser.add_argument("--judged", type=Path, nargs="*", default=[])
     arguments = parser.parse_args()
-    found = {one["index"]: one for one in known(arguments.out)}
+    mine = arguments.family == "unknown"  # one file may hold both kinds of reader
+    before = [one for one in known(arguments.out) if (one.get("told") is not None) is mine]
+    found = {one["index"]: one for one in before}
     for index in range(arguments.first, arguments.first + arguments.worlds):
         if index not in found:
             found[index] = judge(index, arguments.steps, arguments.family)

@@ -53,7 +53,7 @@ class Posterior:
     @property
     def effective(self) -> float:
         """Effective number of thetas: 1 / sum w²."""
-        return _effective(self.weight)
+        return effective_number(self.weight)
 
 
 def prior_moments(prior: Prior, seen: Observations, theta: Floats) -> tuple[Floats, Floats, Floats]:
@@ -130,7 +130,7 @@ class _Mixture:
 
 def _fitted(prior: Prior, theta: Floats, weight: Floats, rng: np.random.Generator) -> _Mixture:
     """Kernels around likely thetas; the shape is the weighted sample's, mixed with the prior's."""
-    effective = _effective(weight)
+    effective = effective_number(weight)
     mean = weight @ theta
     spread = (theta - mean).T @ ((theta - mean) * weight[:, None])
     wide = np.diag(np.asarray(prior.theta[1]) ** 2)
@@ -181,7 +181,7 @@ def weighted(
         evidence = float(logsumexp(log_w) - np.log(len(theta)))
         weight = np.exp(log_w - logsumexp(log_w))
         rounds = len(proposals) - 1
-        enough = evidence < least or _effective(weight) >= ENOUGH
+        enough = evidence < least or effective_number(weight) >= ENOUGH
         if rounds >= most_rounds or (rounds >= ROUNDS and enough):
             break
         if rounds >= GLANCE and like.max() < least:  # no evidence is above the largest likelihood
@@ -196,7 +196,8 @@ def weighted(
     return theta, weight, evidence
 
 
-def _effective(weight: Floats) -> float:
+def effective_number(weight: Floats) -> float:
+    """1 / sum w² of weights that sum to 1."""
     return float(1 / (weight**2).sum())
 
 
@@ -209,11 +210,11 @@ def _tempered(log_w: Floats) -> Floats:
         w = np.exp(power * shifted)
         return np.asarray(w / w.sum())
 
-    if _effective(weights(1.0)) >= ENOUGH:
+    if effective_number(weights(1.0)) >= ENOUGH:
         return weights(1.0)
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if _effective(weights(middle)) >= ENOUGH else (low, middle)
+        low, high = (middle, high) if effective_number(weights(middle)) >= ENOUGH else (low, middle)
     return weights(low)
 
 

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from apportion.surface.evidence import prior_from_evidence
-from apportion.surface.shape import BROAD, FEATURES, LENGTH_P, LENGTH_S, PARAMETERS, SD, Prior
+from apportion.surface.shape import BROAD, FEATURES, PARAMETERS, Prior
 
 PriorName = Literal["learnt", "broad"]
 
@@ -60,21 +60,15 @@ FLAT = _with(
      "over": (0.0, 0.001)},
     {"sd": (0.005, 0.7)},
 )  # fmt: skip
-
-
-def _free() -> Prior:
-    """The law's weights shrunk, the discrepancy five times as wide, at longer lengths."""
-    theta_mean, theta_sd = (list(part) for part in BROAD.theta)
-    theta_mean[SD] = float(np.log(0.2))
-    for k in (LENGTH_S, LENGTH_P):
-        theta_mean[k] = float(np.log(4.0))
-    mean, sd = BROAD.beta
-    small = tuple(s if k == 0 else 0.3 * s for k, s in enumerate(sd))
-    shrunk = tuple(m if k == 0 else 0.3 * m for k, m in enumerate(mean))
-    return Prior("free", (tuple(theta_mean), tuple(theta_sd)), (shrunk, small))
-
-
-FREE = _free()
+FREE = _with(
+    "free",
+    {
+        feature: (0.3 * mean, 0.3 * sd)
+        for feature, mean, sd in zip(FEATURES, *BROAD.beta, strict=True)
+        if feature != "base"
+    },
+    {"sd": (0.2, 0.7), "length_s": (4.0, 0.5), "length_p": (4.0, 0.5)},
+)
 
 
 def families(prior: PriorName | Prior, without: str | None = None) -> list[tuple[Prior, float]]:
