@@ -41,7 +41,7 @@ def test_a_budget_out_of_reach_is_refused_and_the_others_are_not():
     )
     assert [one.budget for one in answer.advice] == [300]
     assert len(answer.refused) == 1
-    assert "budget 1e+06" in answer.refused[0] and "not enough evidence" in answer.refused[0]
+    assert "budget 1,000,000" in answer.refused[0] and "not enough evidence" in answer.refused[0]
     assert answer.refused[0].endswith("Mend: Measure a budget nearer to it.")
 
 

@@ -150,6 +150,26 @@ def test_a_launched_stage_that_fails_says_why(tmp_path, model, monkeypatch):
     assert failed.reason == "here: not today. Mend: try tomorrow."
 
 
+def test_a_launched_process_ends_its_group(tmp_path, monkeypatch):
+    """Else the group's threads outlive the interpreter, and may abort a process that is done."""
+    import torch.distributed as dist
+
+    from apportion.training.trl import launch
+
+    def job(folder, on_step):
+        store = f"file://{folder / 'store'}"
+        dist.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+        assert dist.is_initialized()
+
+    monkeypatch.setattr(launch, "run_job", job)
+    try:
+        assert launch.main([str(tmp_path)]) == 0
+        assert not dist.is_initialized()
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "adapters"])
 def test_two_processes_give_the_numbers_of_one(tmp_path, model, lora):

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apportion.advise.compute import rest_beside
+from apportion.advise.phrases import number
 from apportion.advise.rules import measured_rules
 from apportion.config.budget import Prices
 from apportion.errors import ResultsError
@@ -145,8 +146,9 @@ def _check_reach(surface: Surface, amount: Amount, prices: Prices) -> None:
     largest, smallest = max(spent), min(s for s in spent if s > 0)
     if amount.value > MOST_TIMES * largest or amount.value < smallest / MOST_TIMES:
         raise ResultsError(
-            f"not enough evidence: a budget of {amount.value:g} is more than {MOST_TIMES:g} times "
-            f"away from what was measured ({smallest:g} to {largest:g}).",
+            f"not enough evidence: a budget of {number(amount.value)} is more than "
+            f"{MOST_TIMES:g} times away from what was measured "
+            f"({number(smallest)} to {number(largest)}).",
             field="budget",
             mend="Measure a budget nearer to it.",
         )
@@ -173,7 +175,7 @@ def lines_at(
     plans = [counts_of(shares, *one) for one in zip(rests, corners, strict=True)]
     if not any(a + b for plan in plans for a, b in plan):
         raise ResultsError(
-            f"a budget of {amount.value:g} buys nothing at these prices.",
+            f"a budget of {number(amount.value)} buys nothing at these prices.",
             field="budget",
             mend="Give a budget above the fixed cost and the price of one example.",
         )

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def number(value: float) -> str:
+    """A budget, or what a cell costs, for people: 10,000,000 and not 1e+07."""
+    return f"{value:,.10g}"
+
+
 def percent(share: float) -> str:
     """A share of the budget for people."""
     return f"{100 * share:.4g} %"

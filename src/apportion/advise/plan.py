@@ -24,6 +24,7 @@ import numpy as np
 
 from apportion.advise import published
 from apportion.advise.compute import by_hand, rest_beside
+from apportion.advise.phrases import number
 from apportion.advise.plan_types import (
     FirstPlan,
     PlannedBaseline,
@@ -252,7 +253,7 @@ def _whole(budget: float, share: float, prices: Prices) -> Purchase:
     whole = buys(budget, share, prices)
     if whole.n_sft + whole.n_pref == 0:
         raise StudyError(
-            f"a budget of {budget:g} buys nothing at these prices.",
+            f"a budget of {number(budget)} buys nothing at these prices.",
             field="budget",
             mend="give a budget above the price of one example.",
         )

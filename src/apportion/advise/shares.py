@@ -17,6 +17,7 @@ from apportion.advise.compute import compute_of, paid_prices, rest_beside
 from apportion.advise.doubts import doubts, supported
 from apportion.advise.line import Floats, Line, lines_at, origin
 from apportion.advise.next_purchase import WORTH, next_purchase
+from apportion.advise.phrases import number
 from apportion.advise.regret import (
     DELTA,
     EPSILON,
@@ -250,5 +251,5 @@ def advise_levels(
                 )
             )
         except ResultsError as error:
-            refused.append(f"budget {level:g}: {error.told}")
+            refused.append(f"budget {number(level)}: {error.told}")
     return tuple(given), tuple(refused)

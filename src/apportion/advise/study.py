@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from apportion.advise.next_purchase import WORTH
+from apportion.advise.phrases import number
 from apportion.advise.regret import DELTA, EPSILON
 from apportion.advise.shares import advise, advise_levels
 from apportion.advise.timing import Timing, timing_of
@@ -181,5 +182,5 @@ def _answers(
                 )
             )
         except ResultsError as error:
-            refused.append(f", budget {amount.value:g}: {error.told}")
+            refused.append(f", budget {number(amount.value)}: {error.told}")
     return given, refused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apportion.advise.phrases import and_list, percent, points, ranges
+from apportion.advise.phrases import and_list, number, percent, points, ranges
 from apportion.advise.types import Advice, Compute
 
 SANDBOX = "Measured on a generated sandbox; says nothing about real models."
@@ -52,7 +52,7 @@ def _against_rules(advice: Advice) -> str:
 def money(amount: float, unit: str) -> str:
     """A budget for people."""
     shown = _short(amount) if unit == "gpu_hours" else amount
-    return f"{shown:,.10g} {UNITS[unit]}"
+    return f"{number(shown)} {UNITS[unit]}"
 
 
 UNITS = {"usd": "USD", "examples": "examples", "gpu_hours": "GPU-hours"}

@@ -137,5 +137,6 @@ def _show(answer: StudyAdvice, audit: tuple[Audit, ...], as_json: bool) -> None:
     from apportion.cli.show_advice import show_study_advice
     from apportion.cli.show_run import show_audit
 
-    show_study_advice(answer)
+    if answer.advice:  # otherwise the error that follows has the reasons
+        show_study_advice(answer)
     show_audit(audit)

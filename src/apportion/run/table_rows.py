@@ -189,7 +189,10 @@ class _Row:
         if number < 0:
             self._refuse(field, f"{value} is negative.", "write a number from 0 on.")
         if number > top:
-            mend = "write it as a fraction" + (": divide it by 100." if number <= 100 else ".")
+            # 25 is surely a percentage; 1.5 is as likely a slip
+            mend = "write it as a fraction" + (
+                ": divide it by 100." if 2 < number <= 100 else ", at most 1."
+            )
             self._refuse(field, f"{value} is above {top:g}.", mend)
         return number
 
