@@ -101,7 +101,8 @@ def advise(
         short = bool(answer.surfaces) and all(one.status != "ok" for one in answer.surfaces)
         # where a surface is there, what stands in the way is in the reason, with its own mend
         mend = "run the study, or measure more of its cells." if short else None
-        raise ResultsError(f"there is no advice: {reasons}", mend=mend)
+        end = "" if reasons.endswith(".") else "."
+        raise ResultsError(f"there is no advice: {reasons}{end}", mend=mend)
 
 
 def _evidence(

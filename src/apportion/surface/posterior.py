@@ -34,7 +34,7 @@ from apportion.surface.shape import (
 
 FIRST, ROUNDS, EACH = 1024, 4, 512
 GLANCE = 1  # rounds after which a prior that explains nothing is given up
-ENOUGH, MOST_ROUNDS = 60.0, 12  # more rounds while fewer effective thetas than that
+ENOUGH, MOST_ROUNDS = 60.0, 24  # more rounds while fewer effective thetas than that
 _CHUNK_NUMBERS = 250_000  # numbers in one batch of matrices: some megabytes, so caches serve them
 _CENTRES = 5
 _FREEDOM = 5.0  # of the proposals' multivariate t: tails heavier than the posterior's
