@@ -25,6 +25,15 @@ def test_the_features_by_hand():
     assert phi[2] == pytest.approx([1, 0.5, opened / 2, -0.25, -np.exp(-10) / 2, -over])
 
 
+def test_a_skill_that_comes_all_at_once():
+    one = theta(k_s=100, a_s=1, k_p=300, a_p=1, k_g=50, k_c=10, k_o=100)
+    n_s, n_p = np.array([50.0, 100.0, 200.0]), np.array([0.0, 300.0, 300.0])
+    plain, steep = features(one, n_s, n_p)[0], features(one, n_s, n_p, 3.0)[0]
+    assert steep[:, 1] == pytest.approx([1 / 9, 1 / 2, 8 / 9])  # n³ / (n³ + k³)
+    assert steep[1, 2] == pytest.approx((1 - np.exp(-8)) / 2)
+    assert steep[:, [0, 4, 5]] == pytest.approx(plain[:, [0, 4, 5]])
+
+
 def test_the_discrepancy_is_a_covariance_and_falls_with_distance():
     one = theta(sd=0.1, length_s=2, length_p=1)
     u = places(np.array([0.0, 10.0, 100.0]), np.array([0.0, 10.0, 10.0]))

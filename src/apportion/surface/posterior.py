@@ -58,7 +58,7 @@ class Posterior:
 
 def prior_moments(prior: Prior, seen: Observations, theta: Floats) -> tuple[Floats, Floats, Floats]:
     """m (T, N), K (T, N, N), Phi (T, N, 6) of thetas (T, 14)."""
-    phi = features(theta, seen.n_sft, seen.n_pref)
+    phi = features(theta, seen.n_sft, seen.n_pref, prior.power)
     mean, sd = map(np.asarray, prior.beta)
     scaled = phi * sd
     # Replicates share a place: the kernel's exponentials are most of a fit, so once for each place.
@@ -244,7 +244,7 @@ def conditional(
     prior, seen = posterior.prior, posterior.seen
     mean, covariance, phi = prior_moments(prior, seen, theta)
     b, sd = map(np.asarray, prior.beta)
-    asked = features(theta, n_sft, n_pref)
+    asked = features(theta, n_sft, n_pref, prior.power)
     here, there = places(seen.n_sft, seen.n_pref), places(n_sft, n_pref)
     across = (phi * sd) @ np.swapaxes(asked * sd, 1, 2) + discrepancy(theta, here, there)
     own = (asked * sd) @ np.swapaxes(asked * sd, 1, 2) + discrepancy(theta, there, there)

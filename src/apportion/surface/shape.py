@@ -4,8 +4,10 @@
 |---------------|--------------------------------------------------------------------|-------|
 | n_s, n_p      | demonstrations, preference units                                   | N     |
 | z             | arcsin(sqrt(score)): 0 to pi/2, of nearly constant binomial noise   | N     |
-| G(n; k, a)    | 1 - (1 + n / k)^-a: saturating gain of n examples                  | N     |
-| q             | exp(-n_s / k_g): how far the gate that pairs need is still shut    | N     |
+| G(n; k, a)    | 1 - (1 + (n / k)^h)^-a: saturating gain of n examples               | N     |
+| q             | exp(-(n_s / k_g)^h): how far the gate that pairs need is still shut | N     |
+| h             | of demonstrations 1, or a prior's `power`: a skill that comes all   | scalar |
+|               | at once; of pairs 1                                                | scalar |
 | Phi           | features: 1, G_s, (1 - q) G_p, -G_s G_p, -exp(-n_s / k_c) G_p, -o   | N, 6  |
 | o             | max(log1p n_p - log1p k_o, 0)²: too many pairs                     | N     |
 | beta          | weights of the features, Gaussian a priori                         | 6     |
@@ -41,11 +43,12 @@ EARLY_HALF = 200.0
 
 @dataclass(frozen=True)
 class Prior:
-    """Independent Gaussians: of theta (means and sds, 14 each) and of beta (6 each)."""
+    """Independent Gaussians: of theta (means and sds, 14 each) and of beta (6 each); and h."""
 
     name: str
     theta: tuple[tuple[float, ...], tuple[float, ...]]
     beta: tuple[tuple[float, ...], tuple[float, ...]]
+    power: float = 1.0
 
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
         """Thetas (n, 14)."""
@@ -79,18 +82,19 @@ BROAD = Prior(
 )  # fmt: skip
 
 
-def gain(n: Floats, k: Floats, a: Floats) -> Floats:
+def gain(n: Floats, k: Floats, a: Floats, power: float = 1.0) -> Floats:
     """G(n; k, a)."""
-    value: Floats = -np.expm1(-a * np.log1p(n / k))
+    value: Floats = -np.expm1(-a * np.log1p((n / k) ** power))
     return value
 
 
-def features(theta: Floats, n_sft: Floats, n_pref: Floats) -> Floats:
+def features(theta: Floats, n_sft: Floats, n_pref: Floats, power: float = 1.0) -> Floats:
     """Phi (T, N, 6) at counts (N,)."""
     p = np.exp(theta[:, :LAW, None])
     n_s, n_p = n_sft[None], n_pref[None]
-    from_sft, from_pairs = gain(n_s, p[:, K_S], p[:, A_S]), gain(n_p, p[:, K_P], p[:, A_P])
-    opened, cold = -np.expm1(-n_s / p[:, K_G]), np.exp(-n_s / p[:, K_C])
+    from_sft = gain(n_s, p[:, K_S], p[:, A_S], power)
+    from_pairs = gain(n_p, p[:, K_P], p[:, A_P])
+    opened, cold = -np.expm1(-((n_s / p[:, K_G]) ** power)), np.exp(-n_s / p[:, K_C])
     over = np.maximum(np.log1p(n_p) - np.log1p(p[:, K_O]), 0.0) ** 2
     columns = (
         np.ones_like(from_sft),
