@@ -56,10 +56,16 @@ class Observations:
     averaged: bool
 
     @cached_property
-    def places(self) -> tuple[Floats, NDArray[np.intp]]:
-        """The distinct places u (M, 2), and which of them each observation has (N,)."""
+    def apart(self) -> tuple[Floats, NDArray[np.intp]]:
+        """Squared distances (K, 2) of the distinct pairs of places, and which of them two
+        observations have (N * N,): replicates share a place, and a kernel is the same both ways.
+        """
         u, which = np.unique(places(self.n_sft, self.n_pref), axis=0, return_inverse=True)
-        return u, which.reshape(-1)
+        first, second = np.triu_indices(len(u))
+        pair = np.empty((len(u), len(u)), dtype=np.intp)
+        pair[first, second] = pair[second, first] = np.arange(len(first))
+        place = which.reshape(-1)
+        return (u[first] - u[second]) ** 2, pair[place[:, None], place].reshape(-1)
 
     def noise(self, theta: Floats) -> Floats:
         """(T, N, N) for thetas (T, 14)."""

@@ -29,6 +29,7 @@ from apportion.surface.shape import (
     Prior,
     discrepancy,
     features,
+    of_distances,
     places,
 )
 
@@ -61,12 +62,10 @@ def prior_moments(prior: Prior, seen: Observations, theta: Floats) -> tuple[Floa
     phi = features(theta, seen.n_sft, seen.n_pref, prior.power)
     mean, sd = map(np.asarray, prior.beta)
     scaled = phi * sd
-    # Replicates share a place: the kernel's exponentials are most of a fit, so once for each place.
-    u, place = seen.places
+    # The kernel's exponentials are most of a fit, so once for each pair of places.
+    far, pair = seen.apart
     covariance = scaled @ np.swapaxes(scaled, 1, 2)
-    each = (place[:, None] * len(u) + place).reshape(-1)
-    apart = discrepancy(theta, u, u).reshape(len(theta), -1)
-    covariance += apart.take(each, axis=1).reshape(covariance.shape)
+    covariance += of_distances(theta, far).take(pair, axis=1).reshape(covariance.shape)
     covariance += seen.noise(theta)
     return phi @ mean, covariance, phi
 
@@ -171,13 +170,11 @@ def weighted(
     theta = prior.draw(FIRST, rng)
     like = log_like(theta)
     proposals: list[tuple[int, Prior | _Mixture]] = [(FIRST, prior)]
+    densities = [prior.log_density(theta)]  # of every theta under each proposal
     while True:
-        total = sum(count for count, _ in proposals)
-        spread = logsumexp(
-            np.stack([np.log(count / total) + q.log_density(theta) for count, q in proposals]),
-            axis=0,
-        )
-        log_w = like + prior.log_density(theta) - spread
+        parts = np.log([count / len(theta) for count, _ in proposals])
+        spread = logsumexp(np.stack(densities) + parts[:, None], axis=0)
+        log_w = like + densities[0] - spread
         evidence = float(logsumexp(log_w) - np.log(len(theta)))
         weight = np.exp(log_w - logsumexp(log_w))
         rounds = len(proposals) - 1
@@ -190,8 +187,13 @@ def weighted(
         tempered = _tempered(log_w)
         proposal = _fitted(prior, theta, tempered, rng)
         more = proposal.draw(EACH, rng)
+        densities = [
+            np.concatenate([known, q.log_density(more)])
+            for known, (_, q) in zip(densities, proposals, strict=True)
+        ]
         proposals.append((EACH, proposal))
         theta = np.concatenate([theta, more])
+        densities.append(proposal.log_density(theta))
         like = np.concatenate([like, log_like(more)])
     return theta, weight, evidence
 

@@ -109,13 +109,17 @@ def features(theta: Floats, n_sft: Floats, n_pref: Floats, power: float = 1.0) -
 
 def discrepancy(theta: Floats, a: Floats, b: Floats) -> Floats:
     """Prior covariance (T, N, M) of the discrepancy between places u (N, 2) and (M, 2)."""
+    far = (a[:, None] - b[None]) ** 2
+    return of_distances(theta, far.reshape(-1, 2)).reshape(len(theta), len(a), len(b))
+
+
+def of_distances(theta: Floats, far: Floats) -> Floats:
+    """The same (T, K) for pairs of places whose squared distances are `far` (K, 2)."""
     p = np.exp(theta)
-    far_s = (a[:, None, 0] - b[None, :, 0]) ** 2
-    far_p = (a[:, None, 1] - b[None, :, 1]) ** 2
-    scaled = far_s / p[:, LENGTH_S, None, None] ** 2 + far_p / p[:, LENGTH_P, None, None] ** 2
+    scaled = far[:, 0] / p[:, LENGTH_S, None] ** 2 + far[:, 1] / p[:, LENGTH_P, None] ** 2
     distance = np.sqrt(5 * scaled)
     value: Floats = (1 + distance + distance**2 / 3) * np.exp(-distance)
-    return p[:, SD, None, None] ** 2 * value
+    return p[:, SD, None] ** 2 * value
 
 
 def places(n_sft: Floats, n_pref: Floats) -> Floats:
