@@ -45,7 +45,7 @@ def test_a_fit_holds_the_truth_in_its_intervals(surface):
 def test_its_diagnostics(surface):
     found = surface.diagnostics
     assert sum(found.weights.values()) == pytest.approx(1)
-    assert set(found.weights) == {"usual", "steep", "broad", "flat", "free", "learnt"}
+    assert set(found.weights) == {"usual", "step", "broad", "flat", "free", "learnt"}
     assert found.cells == 11 and found.observations == 22 and found.replicated == 11
     assert found.run_sd[1] < 0.02 < 3 * found.run_sd[2]
     assert 0.3 < found.misfit < 2.5
@@ -91,7 +91,7 @@ def test_a_score_that_is_none_is_refused(score):
 def test_families_add_up():
     for prior in ("learnt", "broad"):
         assert sum(weight for _, weight in families(prior)) == pytest.approx(1)
-    others = ["usual", "steep", "broad", "flat", "free"]
+    others = ["usual", "step", "broad", "flat", "free"]
     assert [p.name for p, _ in families("learnt")] == ["learnt", *others]
     assert "learnt" not in [p.name for p, _ in families("broad")]
     given = replace(BROAD, name="family")
@@ -105,7 +105,7 @@ def test_a_sudden_step_is_known_as_one():
     truth = {key: 0.05 + 0.6 * key[0] ** 4 / (key[0] ** 4 + 60**4) for key in cells}
     made = simulate(truth, replicates=2, sigma=0.01, n_items=300, seed=3, lines=cells)
     found = fit_surface(made, **NAME)
-    assert max(found.diagnostics.weights, key=found.diagnostics.weights.__getitem__) == "steep"
+    assert max(found.diagnostics.weights, key=found.diagnostics.weights.__getitem__) == "step"
     n_sft = np.array([40.0, 100.0])
     drawn = found.draws(n_sft, np.array([60.0, 300.0])).mean(axis=0)
     assert drawn == pytest.approx([truth[40, 60], truth[100, 300]], abs=0.04)

@@ -25,13 +25,19 @@ def test_the_features_by_hand():
     assert phi[2] == pytest.approx([1, 0.5, opened / 2, -0.25, -np.exp(-10) / 2, -over])
 
 
-def test_a_skill_that_comes_all_at_once():
-    one = theta(k_s=100, a_s=1, k_p=300, a_p=1, k_g=50, k_c=10, k_o=100)
-    n_s, n_p = np.array([50.0, 100.0, 200.0]), np.array([0.0, 300.0, 300.0])
-    plain, steep = features(one, n_s, n_p)[0], features(one, n_s, n_p, 3.0)[0]
-    assert steep[:, 1] == pytest.approx([1 / 9, 1 / 2, 8 / 9])  # n³ / (n³ + k³)
-    assert steep[1, 2] == pytest.approx((1 - np.exp(-8)) / 2)
-    assert steep[:, [0, 4, 5]] == pytest.approx(plain[:, [0, 4, 5]])
+def test_the_stepped_law_by_hand():
+    """Nothing of the demonstrations or the pairs shows before the gate opens, then all of it."""
+    one = theta(k_s=100, a_s=1, k_p=300, a_p=1, k_g=50, k_c=10, k_o=1000)
+    n_s, n_p = np.array([0.0, 50.0, 100.0, 100.0]), np.array([300.0, 0.0, 0.0, 300.0])
+    phi = features(one, n_s, n_p, stepped=True)[0]
+    early, late = 1 - np.exp(-1), 1 - np.exp(-(2**shape.STEP_POWER))
+    assert late > 0.99
+    assert phi[0] == pytest.approx([1, 0, 0, 0, -0.5, 0, 0])
+    assert phi[1] == pytest.approx([1, early / 3, 0, 0, 0, 0, early])
+    assert phi[2] == pytest.approx([1, late / 2, 0, 0, 0, 0, late])
+    assert phi[3] == pytest.approx(
+        [1, late / 2, late / 2, -late / 4, -np.exp(-10) / 2, 0, late], abs=1e-12
+    )
 
 
 def test_the_discrepancy_is_a_covariance_and_falls_with_distance():

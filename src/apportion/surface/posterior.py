@@ -5,7 +5,7 @@
 | T, N   | thetas; observations                                                       |         |
 | K      | prior covariance of z given theta: Phi V Phi' + discrepancy + noise        | T, N, N |
 | m      | prior mean of z given theta: Phi b                                         | T, N    |
-| b, V   | prior mean and (diagonal) covariance of beta                               | 6; 6, 6 |
+| b, V   | prior mean and (diagonal) covariance of beta, F weights                    | F; F, F |
 | log_like | log N(z; m, K): beta and the discrepancy are integrated out exactly      | T       |
 | w      | importance weights of the thetas, summing to 1                             | T       |
 
@@ -58,8 +58,8 @@ class Posterior:
 
 
 def prior_moments(prior: Prior, seen: Observations, theta: Floats) -> tuple[Floats, Floats, Floats]:
-    """m (T, N), K (T, N, N), Phi (T, N, 6) of thetas (T, 14)."""
-    phi = features(theta, seen.n_sft, seen.n_pref, prior.power)
+    """m (T, N), K (T, N, N), Phi (T, N, F) of thetas (T, 14)."""
+    phi = features(theta, seen.n_sft, seen.n_pref, prior.stepped)
     mean, sd = map(np.asarray, prior.beta)
     scaled = phi * sd
     # The kernel's exponentials are most of a fit, so once for each pair of places.
@@ -246,7 +246,7 @@ def conditional(
     prior, seen = posterior.prior, posterior.seen
     mean, covariance, phi = prior_moments(prior, seen, theta)
     b, sd = map(np.asarray, prior.beta)
-    asked = features(theta, n_sft, n_pref, prior.power)
+    asked = features(theta, n_sft, n_pref, prior.stepped)
     here, there = places(seen.n_sft, seen.n_pref), places(n_sft, n_pref)
     across = (phi * sd) @ np.swapaxes(asked * sd, 1, 2) + discrepancy(theta, here, there)
     own = (asked * sd) @ np.swapaxes(asked * sd, 1, 2) + discrepancy(theta, there, there)
@@ -263,7 +263,7 @@ def conditional(
 
 
 def beta_moments(posterior: Posterior) -> tuple[Floats, Floats]:
-    """Mean and sd (6,) of beta."""
+    """Mean and sd (F,) of beta."""
     prior, seen = posterior.prior, posterior.seen
     keep = np.flatnonzero(posterior.weight > 1e-4 * posterior.weight.max())
     theta, weight = posterior.theta[keep], posterior.weight[keep] / posterior.weight[keep].sum()

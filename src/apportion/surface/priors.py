@@ -4,7 +4,7 @@
 |--------|-----------------------------------------------------------------------------|--------|
 | learnt | the law's parameters are as published surfaces have them (`evidence`)        | 0.4    |
 | usual  | both kinds of data help, share little, harm little; the law is nearly right  | 0.3    |
-| steep  | the same, but what demonstrations teach comes within a doubling of them      | 0.075  |
+| step   | the same, but nothing shows before a number of demonstrations, then much     | 0.075  |
 | broad  | orders of magnitude, and any sign                                            | 0.075  |
 | flat   | data hardly move the score, and do no harm                                   | 0.075  |
 | free   | the law is held down and the discrepancy is wide: an interpolator            | 0.075  |
@@ -29,7 +29,7 @@ PriorName = Literal["learnt", "broad"]
 
 LEARNT = 0.4  # of the published prior
 OTHERS = {
-    "usual": 4 / 8, "steep": 1 / 8, "broad": 1 / 8, "flat": 1 / 8, "free": 1 / 8,
+    "usual": 4 / 8, "step": 1 / 8, "broad": 1 / 8, "flat": 1 / 8, "free": 1 / 8,
 }  # fmt: skip  # of what `learnt` leaves
 TRUST = 0.8  # weight of a prior that the caller gives: it is of the same family of models
 
@@ -52,13 +52,12 @@ def _with(
     return Prior(name, (mean, sd), (beta_mean, beta_sd))
 
 
-USUAL = _with(
-    "usual",
-    {"sft": (0.35, 0.20), "pref": (0.15, 0.08), "common": (0.04, 0.05), "cold": (0.0, 0.10),
-     "over": (0.005, 0.012)},
-    {"sd": (0.02, 0.9)},
-)  # fmt: skip
-STEEP = replace(USUAL, name="steep", power=3.0)
+_HELPS = {"sft": (0.35, 0.20), "pref": (0.15, 0.08), "common": (0.04, 0.05), "cold": (0.0, 0.10),
+          "over": (0.005, 0.012)}  # fmt: skip
+_NEARLY = {"sd": (0.02, 0.9)}
+USUAL = _with("usual", _HELPS, _NEARLY)
+_GATED = _with("step", {**_HELPS, "sft": (0.20, 0.20)}, {**_NEARLY, "k_g": (150.0, 1.3)})
+STEP = replace(_GATED, stepped=True, beta=((*_GATED.beta[0], 0.35), (*_GATED.beta[1], 0.30)))
 FLAT = _with(
     "flat",
     {"sft": (0.01, 0.015), "pref": (0.01, 0.015), "common": (0.0, 0.005), "cold": (0.0, 0.005),
@@ -78,7 +77,7 @@ FREE = _with(
 
 def families(prior: PriorName | Prior, without: str | None = None) -> list[tuple[Prior, float]]:
     """Priors and their weights. `without`: a task of the published evidence to leave out."""
-    rest = [(one, OTHERS[one.name]) for one in (USUAL, STEEP, BROAD, FLAT, FREE)]
+    rest = [(one, OTHERS[one.name]) for one in (USUAL, STEP, BROAD, FLAT, FREE)]
     if prior == "broad":
         return rest
     first = prior if isinstance(prior, Prior) else prior_from_evidence(without=without)

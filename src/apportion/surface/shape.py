@@ -4,20 +4,22 @@
 |---------------|--------------------------------------------------------------------|-------|
 | n_s, n_p      | demonstrations, preference units                                   | N     |
 | z             | arcsin(sqrt(score)): 0 to pi/2, of nearly constant binomial noise   | N     |
-| G(n; k, a)    | 1 - (1 + (n / k)^h)^-a: saturating gain of n examples               | N     |
-| q             | exp(-(n_s / k_g)^h): how far the gate that pairs need is still shut | N     |
-| h             | of demonstrations 1, or a prior's `power`: a skill that comes all   | scalar |
-|               | at once; of pairs 1                                                | scalar |
-| Phi           | features: 1, G_s, (1 - q) G_p, -G_s G_p, -exp(-n_s / k_c) G_p, -o   | N, 6  |
+| G(n; k, a)    | 1 - (1 + n / k)^-a: saturating gain of n examples                  | N     |
+| g             | 1 - exp(-(n_s / k_g)^h): how far the gate that pairs need is open  | N     |
+| h             | 1; where the law is stepped 3, so the gate opens within a doubling | scalar |
+| Phi           | features: 1, G_s, g G_p, -G_s G_p, -exp(-n_s / k_c) G_p, -o         | N, 6  |
+|               | where stepped: 1, g G_s, g G_p, -g G_s G_p, the last two, g         | N, 7  |
 | o             | max(log1p n_p - log1p k_o, 0)²: too many pairs                     | N     |
-| beta          | weights of the features, Gaussian a priori                         | 6     |
+| beta          | weights of the features, Gaussian a priori                         | F     |
 | theta         | logarithms of k_s a_s k_p a_p k_g k_c k_o, of the discrepancy's sd  | 14    |
 |               | and two lengths, and of the noise's tau_d, tau_s, tau_p and early  |       |
 | early         | noise is (1 + early 2^(-n_s / `EARLY_HALF`)) times as large         | scalar |
 | u             | (log1p n_s, log1p n_p): where the discrepancy lives                | N, 2  |
 
 z = Phi(theta) beta + discrepancy(u) + noise. The discrepancy is a Gaussian process with a
-Matérn-5/2 kernel, so the surface can go where no term of the law goes, down in n_p included.
+Matérn-5/2 kernel, so the surface can go where no term of the law goes, down in n_p included. The
+stepped law is that of a task whose format must be learnt before any skill can show: until then
+nothing counts, then what is known counts at once, and more comes slowly.
 All functions take a batch of thetas (T, 14) and return arrays with T in front.
 """
 
@@ -31,7 +33,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-FEATURES = ("base", "sft", "pref", "common", "cold", "over")
+FEATURES = ("base", "sft", "pref", "common", "cold", "over")  # and "step", where stepped
+STEP_POWER = 2.5  # h of the stepped law
 PARAMETERS = (
     "k_s", "a_s", "k_p", "a_p", "k_g", "k_c", "k_o",
     "sd", "length_s", "length_p", "tau_d", "tau_s", "tau_p", "early",
@@ -43,12 +46,12 @@ EARLY_HALF = 200.0
 
 @dataclass(frozen=True)
 class Prior:
-    """Independent Gaussians: of theta (means and sds, 14 each) and of beta (6 each); and h."""
+    """Independent Gaussians: of theta (means and sds, 14 each) and of beta (6, or 7 if stepped)."""
 
     name: str
     theta: tuple[tuple[float, ...], tuple[float, ...]]
     beta: tuple[tuple[float, ...], tuple[float, ...]]
-    power: float = 1.0
+    stepped: bool = False
 
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
         """Thetas (n, 14)."""
@@ -82,28 +85,32 @@ BROAD = Prior(
 )  # fmt: skip
 
 
-def gain(n: Floats, k: Floats, a: Floats, power: float = 1.0) -> Floats:
+def gain(n: Floats, k: Floats, a: Floats) -> Floats:
     """G(n; k, a)."""
-    value: Floats = -np.expm1(-a * np.log1p((n / k) ** power))
+    value: Floats = -np.expm1(-a * np.log1p(n / k))
     return value
 
 
-def features(theta: Floats, n_sft: Floats, n_pref: Floats, power: float = 1.0) -> Floats:
-    """Phi (T, N, 6) at counts (N,)."""
+def features(theta: Floats, n_sft: Floats, n_pref: Floats, stepped: bool = False) -> Floats:
+    """Phi (T, N, 6), or (T, N, 7) where stepped, at counts (N,)."""
     p = np.exp(theta[:, :LAW, None])
     n_s, n_p = n_sft[None], n_pref[None]
-    from_sft = gain(n_s, p[:, K_S], p[:, A_S], power)
-    from_pairs = gain(n_p, p[:, K_P], p[:, A_P])
-    opened, cold = -np.expm1(-((n_s / p[:, K_G]) ** power)), np.exp(-n_s / p[:, K_C])
+    from_sft, from_pairs = gain(n_s, p[:, K_S], p[:, A_S]), gain(n_p, p[:, K_P], p[:, A_P])
+    gate = n_s / p[:, K_G]
+    opened, cold = -np.expm1(-(gate**STEP_POWER if stepped else gate)), np.exp(-n_s / p[:, K_C])
     over = np.maximum(np.log1p(n_p) - np.log1p(p[:, K_O]), 0.0) ** 2
-    columns = (
+    if stepped:
+        from_sft = opened * from_sft
+    columns = [
         np.ones_like(from_sft),
         from_sft + 0 * n_p,
         opened * from_pairs,
         -from_sft * from_pairs,
         -cold * from_pairs,
         -over + 0 * n_s,
-    )
+    ]
+    if stepped:
+        columns.append(opened + 0 * n_p)
     return np.stack(np.broadcast_arrays(*columns), axis=2)
 
 

@@ -16,7 +16,7 @@
 Noise sds are in score units at a score of one half, and shrink towards the bounds as
 sqrt(4 S (1 - S)) does. `FAMILIES` was written before any method was tuned on it, and is not changed
 to suit one; calibration worlds and test worlds come from different streams of seeds. No law that is
-fitted has the forms of `bumpy` and `scarce`; the prior `steep` came later and is near `sudden`.
+fitted has the forms of `bumpy` and `scarce`; the prior `step` came later and is near `sudden`.
 """
 
 from __future__ import annotations
