@@ -41,6 +41,15 @@ def command(monkeypatch, capsys):
     return run
 
 
+def test_a_refused_budget_is_told_once(command, table):
+    ask = ["advise", "--results", table, "--budget"]
+    code, out, err = command(*ask, "10000000")
+    assert code == 2 and "No advice" not in out
+    assert err.count("budget of 10,000,000 is more than 50 times") == 1
+    code, out, err = command(*ask, "300", "--budget", "10000000")
+    assert code == 0 and "No advice for me/mine · own · dpo, budget 10,000,000" in out
+
+
 def test_advice_from_a_table(command, table):
     code, out, _ = command("advise", "--results", table, "--json")
     advice = json.loads(out)["advice"]

@@ -147,6 +147,7 @@ def test_times_of_one_s_own_runs_are_not_written():
         ([HEADER, GOOD, "", GOOD], ":4: replicate", "stands in row 2"),
         ([HEADER, "m,t,dpo,250,750,0,52.3,,600"], ":2: score", "divide it by 100"),
         ([HEADER, "m,t,dpo,250,750,0,1.01,,600"], ":2: score", "above 1"),
+        ([HEADER, "m,t,dpo,250,750,0,1.5,,600"], ":2: score", "fraction, at most 1."),
         ([HEADER, "m,t,dpo,250,750,0,-0.1,,600"], ":2: score", "negative"),
         ([HEADER, "m,t,dpo,250,750,0,nan,,600"], ":2: score", "never a number"),
         ([HEADER, "m,t,dpo,250,750,0,inf,,600"], ":2: score", "not a number"),

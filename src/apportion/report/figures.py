@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from apportion.advise.phrases import number
 from apportion.advise.types import Advice
 from apportion.report.group import Group
 from apportion.report.style import INK, PICK, QUIET, SAFE, STYLE, save, title
@@ -133,7 +134,7 @@ def _draw_series(ax: Any, series: Sequence[_Series], lattice: bool) -> None:
 def _ticks(ax: Any, series: Sequence[_Series], lattice: bool) -> None:
     values = sorted({p.x for one in series for p in one.points})
     places = [_warp(v, lattice) for v in values]
-    labels = [f"{v:,.10g}" for v in values]
+    labels = [number(v) for v in values]
     ax.set_xticks(places, labels, rotation=35 if len(values) > 6 else 0)
     span = places[-1] - places[0] if len(places) > 1 else 1.0
     ax.set_xlim(places[0] - 0.08 * span - 0.1, places[-1] + 0.08 * span + 0.1)
@@ -223,7 +224,7 @@ def _draw_shares(ax: Any, group: Group, advice: Advice) -> None:
     note = {"measured": "", "interpolated": ", interpolated", "extrapolated": ", extrapolated"}
     sure = "" if safe else "\nno share is safe yet"
     ax.set_title(
-        f"budget {advice.budget:,.10g}{note[advice.origin]}{sure}", fontsize=10, loc="left"
+        f"budget {number(advice.budget)}{note[advice.origin]}{sure}", fontsize=10, loc="left"
     )
     ax.set_xlim(-0.04, 1.04)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])

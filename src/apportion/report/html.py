@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apportion.advise.phrases import ranges
+from apportion.advise.phrases import number, percent, ranges
 from apportion.advise.types import Advice, Baseline
 from apportion.advise.words import describe, gains
 from apportion.errors import ResultsError
@@ -69,10 +69,6 @@ def _span(interval: tuple[float, float] | None) -> str:
     return "–" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
-
-
 def _runs(shares: Sequence[float], advice: Advice) -> str:
     """Neighbouring shares as `5 % to 40 %`."""
     return ", ".join(ranges(list(shares), [row.share for row in advice.shares])) or "none"
@@ -89,16 +85,12 @@ def _gap(rule: Baseline) -> str:
     return f"{_signed(rule.difference.mean)} ({_signed(low)} to {_signed(high)})"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.10g}"
-
-
 def _cells(group: Group) -> list[dict[str, Any]]:
     """One row per measured cell, in order of budget and share; then cells on no line."""
     rows = []
     for cell in group.estimate.cells:
         counts = (cell.n_sft, cell.n_pref)
-        where = "; ".join(f"{_number(b)} at {_percent(s)}" for b, s in cell.lines)
+        where = "; ".join(f"{number(b)} at {percent(s)}" for b, s in cell.lines)
         rows.append(
             {
                 "where": "base model" if counts == (0, 0) else where or "–",
@@ -131,7 +123,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "group"
 
 
-def _figures(group: Group, number: int, out_dir: Path) -> tuple[list[_Figure], list[Path]]:
+def _figures(group: Group, place: int, out_dir: Path) -> tuple[list[_Figure], list[Path]]:
     drawn = [
         ("score_by_budget", "Score against budget, one line per share", figures.score_by_budget),
         ("score_by_share", "Score against share, one panel per budget", figures.score_by_share),
@@ -144,7 +136,7 @@ def _figures(group: Group, number: int, out_dir: Path) -> tuple[list[_Figure], l
         figure = draw(group)
         if figure is None:
             continue
-        stem = out_dir / f"{name}-{number}-{_slug(group.name)}"
+        stem = out_dir / f"{name}-{place}-{_slug(group.name)}"
         png, pdf = figures.save(figure, stem)
         data = base64.b64encode(png.read_bytes()).decode("ascii")
         shown.append(_Figure(name, f"{alt}: {group.name}", data, png.name, pdf.name))
@@ -165,10 +157,10 @@ def _environment() -> Environment:
     environment.filters.update(
         points=_points,
         span=_span,
-        percent=_percent,
+        percent=percent,
         runs=_runs,
         gains=gains,
-        number=_number,
+        number=number,
         gap=_gap,
         describe=describe,
     )
@@ -197,7 +189,7 @@ def _reasons(group: Group) -> list[str]:
     for advice in group.advice:
         for reason in advice.reasons:
             if reason not in shown:
-                shown[f"budget {_number(advice.budget)}: {reason}"] = None
+                shown[f"budget {number(advice.budget)}: {reason}"] = None
     return [reason[0].upper() + reason[1:] for reason in shown]
 
 
@@ -213,8 +205,8 @@ def write_report(
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         parts, files = [], []
-        for number, group in enumerate(groups, start=1):
-            shown, written = _figures(group, number, out_dir)
+        for place, group in enumerate(groups, start=1):
+            shown, written = _figures(group, place, out_dir)
             files += written
             parts.append(
                 {

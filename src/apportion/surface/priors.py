@@ -9,10 +9,11 @@
 | flat   | data hardly move the score, and do no harm                                   | 0.075  |
 | free   | the law is held down and the discrepancy is wide: an interpolator            | 0.075  |
 
-The same law and the same noise stand under all six; only what is expected of them differs. Weights
-become posterior ones by how well each prior foretold the data. `usual` was chosen among ten
-candidates by log evidence on calibration worlds (`surface/worlds.py`) and on measured surfaces, the
-weights by regret on calibration worlds and on the published panels (docs/log.md, 28 November 2026).
+The same noise stands under all six, and the same law (with a gate before all of it in `step`, see
+`shape`); what is expected of them differs. Weights become posterior ones by how well each prior
+foretold the data. `usual` was chosen among ten candidates by log evidence on calibration worlds
+(`surface/worlds.py`) and on measured surfaces, `step` on measured ones, the weights by regret on
+calibration worlds and on the published panels (docs/log.md, 28 November 2026).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _HELPS = {"sft": (0.35, 0.20), "pref": (0.15, 0.08), "common": (0.04, 0.05), "co
 _NEARLY = {"sd": (0.02, 0.9)}
 USUAL = _with("usual", _HELPS, _NEARLY)
 _GATED = _with("step", {**_HELPS, "sft": (0.20, 0.20)}, {**_NEARLY, "k_g": (150.0, 1.3)})
-STEP = replace(_GATED, stepped=True, beta=((*_GATED.beta[0], 0.35), (*_GATED.beta[1], 0.30)))
+STEP = replace(_GATED, beta=((*_GATED.beta[0], 0.35), (*_GATED.beta[1], 0.30)))
 FLAT = _with(
     "flat",
     {"sft": (0.01, 0.015), "pref": (0.01, 0.015), "common": (0.0, 0.005), "cold": (0.0, 0.005),

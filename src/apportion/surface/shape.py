@@ -6,7 +6,7 @@
 | z             | arcsin(sqrt(score)): 0 to pi/2, of nearly constant binomial noise   | N     |
 | G(n; k, a)    | 1 - (1 + n / k)^-a: saturating gain of n examples                  | N     |
 | g             | 1 - exp(-(n_s / k_g)^h): how far the gate that pairs need is open  | N     |
-| h             | 1; where the law is stepped 3, so the gate opens within a doubling | scalar |
+| h             | 1; where the law is stepped `STEP_POWER`: opens within a doubling  | scalar |
 | Phi           | features: 1, G_s, g G_p, -G_s G_p, -exp(-n_s / k_c) G_p, -o         | N, 6  |
 |               | where stepped: 1, g G_s, g G_p, -g G_s G_p, the last two, g         | N, 7  |
 | o             | max(log1p n_p - log1p k_o, 0)²: too many pairs                     | N     |
@@ -51,7 +51,11 @@ class Prior:
     name: str
     theta: tuple[tuple[float, ...], tuple[float, ...]]
     beta: tuple[tuple[float, ...], tuple[float, ...]]
-    stepped: bool = False
+
+    @property
+    def stepped(self) -> bool:
+        """Whether beta has a weight for the gate itself."""
+        return len(self.beta[0]) > len(FEATURES)
 
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
         """Thetas (n, 14)."""
