@@ -12,13 +12,15 @@ from apportion.surface.family import (
     BETWEEN_SIZES,
     LEVEL,
     doubtful,
+    panel_of,
     prior_of_family,
     stand_in,
     variances,
 )
 from apportion.surface.kin import DRIFT, HALF_SD, SIZES, grown, kin
-from apportion.surface.learnt import PanelMoments, learn
+from apportion.surface.learnt import PanelMoments, learn, moments
 from apportion.surface.model import fit_surface
+from apportion.surface.posterior import sample
 from apportion.surface.shape import BROAD, K_S, LAW
 from apportion.surface.simulate import budget_cells, law, simulate
 from apportion.surface.worlds import FAMILIES, Law
@@ -63,6 +65,19 @@ def test_a_family_prior_lies_where_the_small_models_are_and_is_narrower(smalls):
     wide = prior_of_family(smalls, between=0.5)
     assert wide.theta[1][K_S] > prior.theta[1][K_S]
     assert 0 < BETWEEN_SIZES < LEVEL
+
+
+def test_a_prior_that_others_outdo_is_still_learnt_from_in_full():
+    """Where a step stands, the surface gives up the broad prior early; its panel may not."""
+    cells = budget_cells((100, 400), (0, 0.1, 0.25, 0.4, 0.6, 1))
+    truth = {key: 0.05 + 0.6 * key[0] ** 4 / (key[0] ** 4 + 60**4) for key in cells}
+    made = simulate(truth, replicates=4, sigma=0.01, n_items=3000, seed=3, lines=cells)
+    found = fit_surface(made, model="sandbox:simulated", task="math", method="dpo")
+    own = next(q for q in found.posteriors if q.prior.name == "broad")
+    full = sample(BROAD, found.seen, seed=7)
+    assert own.effective < full.effective / 2
+    expected, panel = moments("x", full), panel_of(found)
+    assert panel.sd == pytest.approx(expected.sd, rel=0.5)
 
 
 def test_it_sharpens_the_large_models_surface(smalls):
