@@ -27,6 +27,14 @@ _START = (
     "from apportion.run.worker import main; main(sys.argv[1:])"
 )
 _TAIL_BYTES = 8000
+# A step frees its tensors and the next asks for as many: glibc would hand their pages to the system
+# and fetch them back, zeroed, each time. Kept here, and in large pages (docs/log.md, 28 November).
+_HEAP = {
+    "trim_threshold": 512 << 20,  # bytes that may lie free at the end of the heap
+    "mmap_threshold": 64 << 20,  # larger tensors still go back at once
+    "top_pad": 16 << 20,
+    "hugetlb": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class _Worker:
                 stdout=self._errors,
                 stderr=self._errors,
                 pass_fds=(write,),
-                env=_environment(layout.threads, device),
+                env=environment_of(layout.threads, device),
             )
         finally:
             os.close(write)
@@ -180,12 +188,18 @@ class Workers:
         worker.kill()
 
 
-def _environment(threads: int, device: str) -> dict[str, str]:
-    env = dict(os.environ)
+def environment_of(
+    threads: int, device: str, given: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """What a worker finds around it; `device`: the GPU it sees, "" for none."""
+    env = dict(given)
     env[MASTER_ENV] = str(os.getpid())
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         env[name] = str(threads)
     env["TOKENIZERS_PARALLELISM"] = "false"
+    if not device:  # read by glibc when the process starts, unknown to others
+        heap = ":".join(f"glibc.malloc.{name}={value}" for name, value in _HEAP.items())
+        env.setdefault("GLIBC_TUNABLES", heap)
     if not env.get("APPORTION_ACCELERATE"):  # else one stage uses several GPUs
         env["CUDA_VISIBLE_DEVICES"] = device
     return env
