@@ -28,6 +28,7 @@ from apportion.data.records import Label
 from apportion.errors import StageError, StudyError
 from apportion.models.template import Template
 from apportion.training.batches import Row, numbers_like, sequence_logps
+from apportion.training.behind import can_go_behind, logps_and_behind
 from apportion.training.loop import Loss, fit
 from apportion.training.modes import evaluating
 from apportion.training.objective import Groups, Indices, Means
@@ -250,9 +251,14 @@ def kto_loss(
     told = KtoObjective(rows, reference, kto)
 
     def loss_of(group: Indices, batch: Indices) -> tuple[torch.Tensor, Means]:
-        with torch.no_grad():
-            before = sequence_logps(model, batches.of(told.groups_before(group)))
-        logps = sequence_logps(model, batches.of(told.groups(group)))
+        if can_go_behind(model, batches):
+            own = [rows.matched[index] for index in group]
+            others = [rows.mismatched[index] for index in group]
+            logps, before = logps_and_behind(model, own, others, batches)
+        else:
+            with torch.no_grad():
+                before = sequence_logps(model, batches.of(told.groups_before(group)))
+            logps = sequence_logps(model, batches.of(told.groups(group)))
         return told.loss(logps, before, group, batch)
 
     return loss_of
