@@ -17,8 +17,8 @@ from apportion.training.packing import Batches
 
 HOW = Batches(True, 0, torch.device("cpu"))
 # Prompts of one, three and four tokens; others longer, shorter and as long.
-ROWS = [Row((5, 6, 7), 1), Row((5, 6, 7, 8, 9), 3), Row((9, 8, 7, 6, 5), 4)]
-OTHERS = [Row((5, 4, 3, 2, 6), 1), Row((5, 6, 7, 4), 3), Row((9, 8, 7, 6, 1), 4)]
+ROWS = [[Row((5, 6, 7), 1)], [Row((5, 6, 7, 8, 9), 3)], [Row((9, 8, 7, 6, 5), 4)]]
+OTHERS = [[Row((5, 4, 3, 2, 6), 1)], [Row((5, 6, 7, 4), 3)], [Row((9, 8, 7, 6, 1), 4)]]
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "lora"])
@@ -28,26 +28,24 @@ def test_behind_is_a_pass_of_its_own(tiny, lora):
     assert config.num_key_value_heads < config.num_attention_heads
     logps, other = behind.logps_and_behind(model, ROWS, OTHERS, HOW)
     assert not other.requires_grad
-    torch.testing.assert_close(logps, sequence_logps(model, HOW.of([[row] for row in ROWS])))
-    torch.testing.assert_close(
-        other, sequence_logps(model, HOW.of([[row] for row in OTHERS])).detach()
-    )
+    torch.testing.assert_close(logps, sequence_logps(model, HOW.of(ROWS)))
+    torch.testing.assert_close(other, sequence_logps(model, HOW.of(OTHERS)).detach())
 
 
-@pytest.mark.parametrize("fault", ["begins", "before", "layers"])
+@pytest.mark.parametrize("fault", ["begins", "masks", "layers"])
 def test_a_fault_would_be_seen(tiny, fault, monkeypatch):
     model = disturbed(tiny.model())
     _, right = behind.logps_and_behind(model, ROWS, OTHERS, HOW)
     real = behind._Behind
 
-    def faulty(begins, before, own, states, positions, places):
+    def faulty(begins, before, own, masks, states, positions, places):
         if fault == "begins":
             begins = [begin + 1 for begin in begins]
-        elif fault == "before":
-            before = [max(0, c - 1) for c in before]
+        elif fault == "masks":
+            masks = [mask.tril(c - 1) for mask, c in zip(masks, before, strict=True)]
         else:
             states = reversed(list(states))
-        return real(begins, before, own, iter(states), positions, places)
+        return real(begins, before, own, masks, iter(states), positions, places)
 
     monkeypatch.setattr(behind, "_Behind", faulty)
     _, wrong = behind.logps_and_behind(model, ROWS, OTHERS, HOW)

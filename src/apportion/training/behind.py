@@ -21,7 +21,9 @@ import torch
 from torch import nn
 
 from apportion.training.attention import Layout
-from apportion.training.batches import Batch, Row, sequence_logps, to_device
+from apportion.training.batches import Batch, sequence_logps, to_device
+from apportion.training.blocks import sees
+from apportion.training.objective import Groups
 from apportion.training.packing import Batches
 
 States = tuple[torch.Tensor, torch.Tensor]  # of a layer: keys, values (1, heads, N, head size)
@@ -52,11 +54,13 @@ class _Keeping:
 @dataclass(frozen=True, slots=True)
 class _Behind:
     """The layout of the second pass: each sequence sees its prompt's states and itself. `begins`,
-    `before` and `own`: begin, c and b of each; `states`: layer by layer."""
+    `before` and `own`: begin, c and b of each; `masks`: what its tokens see, (b, c + b); `states`:
+    layer by layer."""
 
     begins: Sequence[int]
     before: Sequence[int]
     own: Sequence[int]
+    masks: Sequence[torch.Tensor]
     states: Iterator[States]
     positions: torch.Tensor
     places: torch.Tensor
@@ -68,14 +72,14 @@ class _Behind:
         kept, repeats = next(self.states), query.shape[1] // key.shape[1]
         parts = zip(*(torch.split(x, list(self.own), 2) for x in (query, key, value)), strict=True)
         found = []
-        for begin, c, (q, *fresh) in zip(self.begins, self.before, parts, strict=True):
+        places = zip(self.begins, self.before, self.masks, parts, strict=True)
+        for begin, c, mask, (q, *fresh) in places:
             k, v = (
                 torch.cat([old[:, :, begin : begin + c], new], 2).repeat_interleave(repeats, 1)
                 for old, new in zip(kept, fresh, strict=True)
             )
-            sees = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(c)
             found.append(
-                nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=sees, scale=scale)
+                nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
             )
         return torch.cat(found, 2).transpose(1, 2)
 
@@ -91,26 +95,26 @@ def can_go_behind(model: nn.Module, batches: Batches) -> bool:
 
 
 def logps_and_behind(
-    model: nn.Module, rows: Sequence[Row], others: Sequence[Row], batches: Batches
+    model: nn.Module, groups: Groups, others: Groups, batches: Batches
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """log p of the responses of `rows`, and without gradient of those of `others`, in nats: (R,)
-    each. Row by row the prompts are the same, and `can_go_behind` holds."""
+    """log p of the responses of `groups`, and without gradient of those of `others`, in nats: (R,)
+    each. A group is one sequence, one by one their prompts are the same, and `can_go_behind`."""
     kept: list[States] = []
-    batch = batches.of([[row] for row in rows])
+    batch = batches.of(groups)
     assert batch.packed is not None  # noqa: S101 - `can_go_behind`
     logps = sequence_logps(model, replace(batch, packed=_Keeping(batch.packed, kept)))
     with torch.no_grad():
-        behind = sequence_logps(model, _second(rows, others, iter(kept), batches.device))
+        behind = sequence_logps(model, _second(groups, others, iter(kept), batches.device))
     return logps, behind
 
 
 def _second(
-    rows: Sequence[Row], others: Sequence[Row], states: Iterator[States], device: torch.device
+    groups: Groups, others: Groups, states: Iterator[States], device: torch.device
 ) -> Batch:
     """`others` without their prompts, as one packed row."""
-    begins = [0, *accumulate(len(row.ids) for row in rows)][:-1]
-    before = [row.start - 1 for row in others]
-    parts = [row.ids[c:] for row, c in zip(others, before, strict=True)]
+    begins = [0, *accumulate(len(row.ids) for (row,) in groups)][:-1]
+    before = [row.start - 1 for (row,) in others]
+    parts = [row.ids[c:] for (row,), c in zip(others, before, strict=True)]
     own = [len(part) for part in parts]
     at = [0, *accumulate(own)][:-1]
     place = [first + i for first, n in zip(at, own, strict=True) for i in range(n - 1)]
@@ -125,5 +129,6 @@ def _second(
         ],
         device,
     )
-    layout = _Behind(begins, before, own, states, positions.unsqueeze(0), places)
+    masks = [sees(c, n, device) for c, n in zip(before, own, strict=True)]
+    layout = _Behind(begins, before, own, masks, states, positions.unsqueeze(0), places)
     return Batch(ids.unsqueeze(0), places, target, row, len(others), layout)

@@ -55,14 +55,18 @@ class Layout:
         return torch.cat(found, dim=2).transpose(1, 2)
 
 
+def sees(before: int, own: int, device: torch.device) -> torch.Tensor:
+    """Which of `before` tokens and themselves the `own` behind them see: (own, before + own)."""
+    return torch.ones(own, before + own, dtype=torch.bool, device=device).tril(before)
+
+
 def layout_of(
     spans: Sequence[Span], positions: Sequence[int], places: Sequence[int], device: torch.device
 ) -> Layout:
     """The layout of groups that lie side by side in this order."""
     masks: list[torch.Tensor | None] = []
     for span in spans:
-        sees = torch.ones(span.own_b, span.common + span.own_b, dtype=torch.bool, device=device)
-        masks.append(sees.tril(span.common) if span.own_b else None)
+        masks.append(sees(span.common, span.own_b, device) if span.own_b else None)
     return Layout(
         tuple(spans),
         tuple(masks),

@@ -251,14 +251,13 @@ def kto_loss(
     told = KtoObjective(rows, reference, kto)
 
     def loss_of(group: Indices, batch: Indices) -> tuple[torch.Tensor, Means]:
+        own, others = told.groups(group), told.groups_before(group)
         if can_go_behind(model, batches):
-            own = [rows.matched[index] for index in group]
-            others = [rows.mismatched[index] for index in group]
             logps, before = logps_and_behind(model, own, others, batches)
         else:
             with torch.no_grad():
-                before = sequence_logps(model, batches.of(told.groups_before(group)))
-            logps = sequence_logps(model, batches.of(told.groups(group)))
+                before = sequence_logps(model, batches.of(others))
+            logps = sequence_logps(model, batches.of(own))
         return told.loss(logps, before, group, batch)
 
     return loss_of
