@@ -37,8 +37,10 @@ def test_what_the_user_set_stays():
     assert environment_of(1, "", {"GLIBC_TUNABLES": "mine"})["GLIBC_TUNABLES"] == "mine"
 
 
-def test_a_gpu_worker_sees_its_gpu_alone_and_keeps_its_memory_as_it_was():
+def test_workers_with_gpus_keep_their_memory_as_it_was():
     env = environment_of(2, "1", {"OMP_NUM_THREADS": "8"})
     assert env["CUDA_VISIBLE_DEVICES"] == "1" and env["OMP_NUM_THREADS"] == "2"
     assert "GLIBC_TUNABLES" not in env
     assert environment_of(1, "", {})["CUDA_VISIBLE_DEVICES"] == ""
+    several = environment_of(1, "", {"APPORTION_ACCELERATE": "--num_processes 2"})
+    assert not {"CUDA_VISIBLE_DEVICES", "GLIBC_TUNABLES"} & set(several)

@@ -197,9 +197,10 @@ def environment_of(
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         env[name] = str(threads)
     env["TOKENIZERS_PARALLELISM"] = "false"
+    if env.get("APPORTION_ACCELERATE"):  # one stage uses several GPUs
+        return env
+    env["CUDA_VISIBLE_DEVICES"] = device
     if not device:  # read by glibc when the process starts, unknown to others
         heap = ":".join(f"glibc.malloc.{name}={value}" for name, value in _HEAP.items())
         env.setdefault("GLIBC_TUNABLES", heap)
-    if not env.get("APPORTION_ACCELERATE"):  # else one stage uses several GPUs
-        env["CUDA_VISIBLE_DEVICES"] = device
     return env
